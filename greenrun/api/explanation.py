@@ -28,10 +28,12 @@ def sentences(
     events: Sequence[Event],
     active: ActiveForecast | None = None,
     of_gpus: Sequence[str] = (),
+    turn: str | None = None,
 ) -> list[str]:
     """Return sentences, the most important first; the reason for each run's start is taken from the job's events.
 
-    `active` is the forecast that the plan uses; it is mentioned unless it is fresh. `of_gpus` tells of GPUs.
+    `active` is the forecast that the plan uses; it is mentioned unless it is fresh. `of_gpus` tells of GPUs,
+    `turn` when its turn is by fair share.
     """
     grounds = {event.run_id: str(event.detail["why"]) for event in events if "why" in event.detail}
     return [
@@ -44,7 +46,11 @@ def sentences(
             if active and job.state is State.QUEUED and active.fallback_level is not FallbackLevel.FRESH
             else []
         ),
-        *([*_limits(job, default_max_delay), _priority(job.spec)] if job.state is State.QUEUED else []),
+        *(
+            [*_limits(job, default_max_delay), _priority(job.spec), *([turn] if turn else [])]
+            if job.state is State.QUEUED
+            else []
+        ),
         _duration(job),
         *([_power(job.spec)] if view.planned and view.planned.expected_g is not None else []),
         *(_run(job.id, run, grounds.get(run.id)) for run in view.runs),

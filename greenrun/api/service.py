@@ -150,6 +150,9 @@ class Scheduler(Protocol):
     def plan(self) -> Plan:
         """Return the latest plan."""
 
+    def turn_text(self, job_id: int) -> str | None:
+        """Say when a queued job has its turn by fair share; None where that makes no difference."""
+
     def wake(self, changed: Sequence[Job]) -> None:
         """Show in the plan what users want of these jobs now, and have a new one made soon."""
 

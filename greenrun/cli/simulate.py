@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ProgressCallback = Callable[[str, int], None]
 _COLUMNS = ("policy", "CO2e", "saving", "late", "mean delay", "suspensions", "peak GPUs")
+_USER_FIGURES = ("jobs", "GPU-hours", "late", "mean delay")
 
 
 @click.command("simulate", cls=Command)
@@ -26,7 +27,7 @@ _COLUMNS = ("policy", "CO2e", "saving", "late", "mean delay", "suspensions", "pe
 @click.option(
     "--jobs",
     metavar="FILE",
-    help="submitted_s,duration_s,gpus,power_w,max_delay_s,interruptible; seconds after --start.",
+    help="submitted_s,duration_s,gpus,power_w,max_delay_s,interruptible[,user]; seconds after --start.",
 )
 @click.option("--start", metavar="T", help="Where second 0 of the jobs lies, like 2022-10-19T16:00Z.")
 @click.option("--history", metavar="D", help="In place of files: this host's own jobs of the last D.")
@@ -54,6 +55,12 @@ _COLUMNS = ("policy", "CO2e", "saving", "late", "mean delay", "suspensions", "pe
     help="How much longer a job takes each time it resumes.",
 )
 @click.option("--max-delay", metavar="D", help="Every job's max delay, in place of its own.")
+@click.option(
+    "--share",
+    multiple=True,
+    metavar="USER=N",
+    help="Share the GPUs among users, this one with so many shares (else 1); repeatable.",
+)
 @click.option("--history-jobs", metavar="FILE", help="Earlier jobs, to learn from what usually arrives.")
 @click.option("--schedule-out", metavar="FILE", help="Write greenrun's schedule: job,start_s,end_s.")
 @click.option("--plot", metavar="FILE", help="Draw the comparison: an .html page.")
@@ -73,6 +80,7 @@ def simulate(
     interruptible: bool,
     restart_cost: str,
     max_delay: str | None,
+    share: tuple[str, ...],
     history_jobs: str | None,
     schedule_out: str | None,
     plot: str | None,
@@ -97,7 +105,8 @@ def simulate(
     began_s = perf_counter()
     options = SimulateOptions(
         gpus=gpus, start=start, horizon=horizon, restart_cost=restart_cost, max_delay=max_delay, history=history,
-        policies=tuple(policy or ()), interruptible=interruptible, schedule_out=schedule_out, plot=plot,
+        policies=tuple(policy or ()), shares=tuple(share or ()), interruptible=interruptible,
+        schedule_out=schedule_out, plot=plot,
         files={"intensity": intensity, "jobs": jobs, "forecast": forecast, "earlier": history_jobs},
         config=config_path(ctx, config),
     )  # fmt: skip
@@ -170,6 +179,7 @@ def _print(case: "Case", found: "Comparison", policies: "Sequence[Policy]", left
 
     rows = [_row(policy, found) for policy in policies]
     print_table(_COLUMNS, rows, right=_COLUMNS[1:])
+    _print_users(case, found)
     width = max(len(policy.name) for policy in policies)
     for policy in policies:
         print(f"{policy.name:<{width}}  {policy.what}")
@@ -179,6 +189,20 @@ def _print(case: "Case", found: "Comparison", policies: "Sequence[Policy]", left
     print(_bound(found))
     if left_out:
         print(f"left out: {', '.join(f'{count} jobs ({reason})' for reason, count in left_out.items())}")
+
+
+def _print_users(case: "Case", found: "Comparison") -> None:
+    """Print what the first policy comes to for each user."""
+    from greenrun.cli.tables import print_table
+    from greenrun.simulation.compare import by_user
+
+    name = next(iter(found.schedules))
+    if users := by_user(found.schedules[name], case.jobs):
+        rows = [
+            [user, str(own.jobs), f"{own.gpu_hours:.1f}", str(own.late), duration_text(own.mean_delay_s)]
+            for user, own in users.items()
+        ]
+        print_table((f"user under {name}", "jobs", "GPU-hours", "late", "mean delay"), rows, right=_USER_FIGURES)
 
 
 def _bound(found: "Comparison") -> str:

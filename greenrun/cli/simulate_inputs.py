@@ -12,6 +12,7 @@ from greenrun.clock import utc_now
 from greenrun.config import load_config
 from greenrun.core.errors import InputProblem
 from greenrun.core.parsing import parse_instant
+from greenrun.core.planning.precedence.fair_share import LEAST_SHARES, MOST_SHARES, AccountOf, Shares
 from greenrun.simulation.case import Case, JobOverrides, refusal
 from greenrun.simulation.files import read_case
 from greenrun.simulation.history import CaseQuery, history_case
@@ -29,6 +30,7 @@ class SimulateOptions:
     max_delay: str | None
     history: str | None
     policies: Sequence[str]
+    shares: Sequence[str]
     interruptible: bool
     schedule_out: str | None
     plot: str | None
@@ -65,7 +67,8 @@ def _from_files(options: SimulateOptions, overrides: JobOverrides, problems: lis
     if not {"intensity", "jobs"} <= files.keys():
         raise refusal(problems)
     return read_case(
-        **files, start=start, gpus=gpus, horizon=horizon, restart_cost=cost, overrides=overrides, found=problems
+        **files, start=start, gpus=gpus, horizon=horizon, restart_cost=cost, overrides=overrides,
+        shares=_shares(options.shares, problems), found=problems,
     )  # fmt: skip
 
 
@@ -90,6 +93,7 @@ def _from_history(
         default_max_delay=config.planner.default_max_delay,
         restart_cost=_duration("--restart-cost", options.restart_cost, problems),
         overrides=overrides,
+        shares=_shares(options.shares, problems),
     )
     if problems:
         raise refusal(problems)
@@ -136,6 +140,20 @@ def _duration(name: str, text: str, problems: list[InputProblem]) -> timedelta:
     except ValueError as exc:
         problems.append(InputProblem(field=name, message=str(exc)))
         return timedelta(hours=1)
+
+
+def _shares(given: Sequence[str], problems: list[InputProblem]) -> Shares:
+    weights = {}
+    for text in given:
+        user, _, number = text.rpartition("=")
+        try:
+            weights[user] = float(number)
+        except ValueError:
+            weights[user] = 0.0
+        if not user or not MOST_SHARES >= weights[user] >= LEAST_SHARES:
+            told = f"{text[:40]!r} is not USER=N with a number from {LEAST_SHARES:g} to {MOST_SHARES:g}"
+            problems.append(InputProblem(field="--share", message=told))
+    return Shares(by=AccountOf.USER, weights=weights) if weights else Shares()
 
 
 def _instant(name: str, text: str, problems: list[InputProblem]) -> datetime | None:

@@ -22,6 +22,7 @@ from greenrun.config.accounting import AccountingSettings
 from greenrun.config.anomalies import AnomalySettings
 from greenrun.config.devices import DevicesSettings
 from greenrun.config.electricity import ElectricitySettings
+from greenrun.config.fair_share import FairShareSettings
 from greenrun.config.notify import Hooks
 from greenrun.config.reports import ReportsSettings, UncertaintySettings
 from greenrun.config.server_mode import ServerSettings
@@ -166,6 +167,7 @@ class Config(BaseSettings):
     electricity: ElectricitySettings = Field(default_factory=ElectricitySettings)
     accounting: AccountingSettings = Field(default_factory=AccountingSettings)
     planner: PlannerSettings = Field(default_factory=PlannerSettings)
+    fair_share: FairShareSettings = Field(default_factory=FairShareSettings)
     jobs: JobsSettings = Field(default_factory=JobsSettings)
     anomalies: AnomalySettings = Field(default_factory=AnomalySettings)
     events: EventsSettings = Field(default_factory=EventsSettings)

@@ -289,6 +289,10 @@ class Daemon:
         """Return the latest plan."""
         return self._engine.planning.shown
 
+    def turn_text(self, job_id: int) -> str | None:
+        """Say when a queued job has its turn by fair share; None where that makes no difference."""
+        return self._engine.planning.turn_text(job_id)
+
     def wake(self, changed: Sequence[Job]) -> None:
         """Show in the plan what users want of these jobs now, and tick soon; never raise: the change is stored."""
         try:

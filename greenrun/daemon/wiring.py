@@ -104,6 +104,7 @@ def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provid
             run_below_g_per_kwh=planner.run_below,
             pue=config.devices.pue,
             gpu_power_w=powers.pop() if len(powers) == 1 else None,
+            shares=config.fair_share.in_effect,
         ),
         gpus_note=why_no_more_gpus(meter_settings(config.devices), meter.refusals, len(gpus(meter.devices()))),
     )

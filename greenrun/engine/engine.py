@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import chain, count
 
 import structlog
@@ -28,6 +29,7 @@ from greenrun.core.planning.model import Arrivals, DeviceKind, Options, Placemen
 from greenrun.engine.anomalies import AnomalyDetector
 from greenrun.engine.availability import Availability
 from greenrun.engine.bookkeeping import Bookkeeping
+from greenrun.engine.past_use import PastUse
 from greenrun.engine.planning import Admission, PlanInForce
 from greenrun.engine.polling import RequestCounts
 from greenrun.engine.ports import EngineStore, Executor, ForecastProvider, HistoryProvider, Meter
@@ -105,6 +107,7 @@ class Engine:
         self.availability = Availability(meter, executor, store.drains)
         self._remembered = False
         self._queue = Queue(store.jobs, self.settings.options)
+        self._past_use = PastUse(store.runs)
         self.planning = PlanInForce(store.jobs, store.plans, is_watched=self.settings.is_watched)
         self.start_pause = self._runs.pause
         self._is_pause_told = False
@@ -280,6 +283,9 @@ class Engine:
             forecast=self.zone.outlook(now, now + self.settings.horizon),
             options=self.settings.options,
             arrivals=self.arrivals,
+            used_s=self._past_use.used_s(
+                self._queue.queued, live, self.settings.options.shares, now, partial(self._free_at, now=now)
+            ),
             last=self.plan,
             prices=self.plan.prices,
         )

@@ -19,6 +19,7 @@ from greenrun.core.planning.admission import SHORT, admit_all, insert_each, inse
 from greenrun.core.planning.insertion import OpenPlan, Row, is_provisional, without_jobs
 from greenrun.core.planning.model import Placement, Plan, Situation
 from greenrun.core.planning.planner import plan
+from greenrun.core.planning.precedence.fair_share import turn_text
 from greenrun.core.planning.stability import has_run_since, needs_replanning, terms
 from greenrun.engine.ports import PlanStore, ReasonStore
 
@@ -81,6 +82,13 @@ class PlanInForce:
     def plan(self) -> Plan:
         """The plan, with all that was put in since it was made."""
         return self._plan
+
+    def turn_text(self, job_id: int) -> str | None:
+        """Say when a queued job has its turn by fair share; None where that makes no difference."""
+        asked = self._made_for
+        if asked is None:
+            return None
+        return turn_text(job_id, asked.jobs, asked.options.shares, asked.used_s, len(asked.devices))
 
     @property
     def shown(self) -> Plan:

@@ -15,7 +15,7 @@ from greenrun.core.energy.ledger import Entry, Priced, Stage, UnsettledSlice
 from greenrun.core.energy.merging import WITHIN
 from greenrun.core.energy.model import Device, GpuUse, Mark, Reading
 from greenrun.core.jobs.availability import Drain, ProcessOwner
-from greenrun.core.jobs.history import FinishedJob
+from greenrun.core.jobs.history import FinishedJob, GpuTime
 from greenrun.core.jobs.job import Anomaly, Job, Origin, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.runs.anomalies import AnomalyEpisode, RuleResult
@@ -201,6 +201,12 @@ class RunLifecycle(RunReader, Protocol):
 
 class WorkStore(Protocol):
     """Keeps what runs say to have done."""
+
+    def gpu_time(self, *, after: int, among: Collection[int], since: datetime) -> Sequence[GpuTime]:
+        """Return for how long ended runs held GPUs: ids above `after`, or among these, that ended from `since` on.
+
+        Runs without GPUs are left out.
+        """
 
     def keep_work(self, run_id: int, *, work: float, unit: str, at: datetime) -> bool:
         """Keep what a run says to have done, unless that is no more than before; False when nothing was changed."""

@@ -1,7 +1,7 @@
 """What is simulated: jobs, GPUs, the grid as it was and as it was foretold; checked as a whole before anything runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from greenrun.core.carbon.intensity import Series
 from greenrun.core.errors import InputProblem, InvalidInput
 from greenrun.core.formatting import instant_text
+from greenrun.core.planning.precedence.fair_share import Shares
 from greenrun.simulation.foresight import ForesightIssue
 from greenrun.simulation.policies import Arrival
 
@@ -35,7 +36,7 @@ class Case:
 
     `measured` is the grid as it was; `issues` the forecasts of it, `reach` how far ahead that could be seen.
     `earlier` are jobs of the past, from which a planner may learn what usually arrives. `notice` is how long before
-    they may start greenrun knows of jobs.
+    they may start greenrun knows of jobs, `shares` how GPUs are shared among their users.
     """
 
     start: datetime
@@ -47,6 +48,7 @@ class Case:
     restart_cost: timedelta = timedelta(0)
     earlier: tuple[Arrival, ...] = ()
     notice: timedelta = timedelta(0)
+    shares: Shares = field(default_factory=Shares)
 
     @property
     def latest_end(self) -> datetime:

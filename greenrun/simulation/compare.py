@@ -1,7 +1,7 @@
 """Runs each policy on one case and sets side by side what it comes to, with the bound that none can pass."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from greenrun.simulation.play import forecast_view, play
 from greenrun.simulation.policies import GREENRUN, Arrival, Policy, dispatch, start_at_once
 from greenrun.simulation.schedule import Piece, Schedule, is_late, peak_gpus
 
+HOUR_S = 3600.0
 Told = Callable[[str, int], None]  # what is at work, and how many jobs it has done
 
 
@@ -31,11 +32,39 @@ class Figures:
     peak_gpus: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserFigures:
+    """What a schedule comes to for one user; `gpu_hours` is how long GPUs ran their jobs."""
+
+    jobs: int
+    gpu_hours: float
+    late: int
+    mean_delay_s: float
+
+
+def by_user(schedule: Schedule, jobs: Sequence[Arrival]) -> dict[str, UserFigures]:
+    """Return the figures of each user, by name; nothing where no job names one."""
+    rows: dict[str, list[tuple[tuple[Piece, ...], Arrival]]] = {}
+    for pieces, job in zip(schedule.pieces, jobs, strict=True):
+        rows.setdefault(job.user, []).append((pieces, job))
+    if not rows.keys() - {""}:
+        return {}
+    return {
+        user: UserFigures(
+            jobs=len(own),
+            gpu_hours=sum((end_s - start_s) * job.gpus for pieces, job in own for start_s, end_s in pieces) / HOUR_S,
+            late=sum(is_late(pieces, job) for pieces, job in own),
+            mean_delay_s=sum(map(_delay_s, *zip(*own, strict=True))) / len(own),
+        )
+        for user, own in sorted(rows.items())
+    }
+
+
 def figures(schedule: Schedule, jobs: Sequence[Arrival], measured: Series) -> Figures:
     """Judge a schedule of these jobs by the grid as it was."""
     rows = list(zip(schedule.pieces, jobs, strict=True))
     grams = [_grams(piece, job, measured) for pieces, job in rows for piece in pieces]
-    delays_s = [pieces[-1][1] - job.duration_s - job.submitted_s for pieces, job in rows]
+    delays_s = [_delay_s(pieces, job) for pieces, job in rows]
     return Figures(
         emissions_g=None if None in grams else sum(gram for gram in grams if gram is not None),
         late=sum(is_late(pieces, job) for pieces, job in rows),
@@ -89,7 +118,7 @@ def document(case: Case, found: Comparison) -> dict[str, Any]:
         "jobs": len(case.jobs),
         "gpus": "inf" if case.gpus is None else case.gpus,
         "start": iso_text(case.start),
-        "policies": {name: _policy(name, found) for name in found.figures},
+        "policies": {name: _policy(name, case, found) for name in found.figures},
         "start_at_once_g": found.at_once.emissions_g,
         "bound_g": found.bound.grams,
         "bound_saving_ratio": found.bound_saving_ratio(),
@@ -97,7 +126,7 @@ def document(case: Case, found: Comparison) -> dict[str, Any]:
     }
 
 
-def _policy(name: str, found: Comparison) -> Mapping[str, Any]:
+def _policy(name: str, case: Case, found: Comparison) -> Mapping[str, Any]:
     own = found.figures[name]
     return {
         "emissions_g": own.emissions_g,
@@ -106,7 +135,13 @@ def _policy(name: str, found: Comparison) -> Mapping[str, Any]:
         "mean_delay_s": own.mean_delay_s,
         "checkpoints": own.checkpoints,
         "peak_gpus": own.peak_gpus,
+        "users": {user: asdict(row) for user, row in by_user(found.schedules[name], case.jobs).items()},
     }
+
+
+def _delay_s(pieces: Sequence[Piece], job: Arrival) -> float:
+    """How much later a job ended than if it had started at once."""
+    return pieces[-1][1] - job.duration_s - job.submitted_s
 
 
 def _schedule(case: Case, policy: Policy, told: Told | None) -> Schedule:

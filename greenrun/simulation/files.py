@@ -12,14 +12,17 @@ import numpy as np
 
 from greenrun.core.carbon.intensity import Kind, Series
 from greenrun.core.errors import InputProblem, ProviderGarbage
+from greenrun.core.planning.precedence.fair_share import Shares
 from greenrun.providers.csv_files.trace import Trace, parse_trace
 from greenrun.simulation.case import MOST_GPUS, MOST_JOBS, Case, JobOverrides, checked, refusal
 from greenrun.simulation.foresight import SERIES, ForesightIssue
 from greenrun.simulation.policies import Arrival
 
 COLUMNS = ("submitted_s", "duration_s", "gpus", "power_w", "max_delay_s", "interruptible")
+USER = "user"  # a column that may follow
 SIZE_CAP_BYTES = 64 * 1024 * 1024
 DAY_AHEAD = timedelta(hours=24)  # how far ahead a forecast without instants of issue is seen
+LONGEST_USER = 64
 _SHOWN = 20
 _LONGEST_S = 10 * 365 * 86_400.0
 _MOST_W = 1e8
@@ -39,6 +42,7 @@ def read_case(
     horizon: timedelta = timedelta(hours=48),
     restart_cost: timedelta = timedelta(0),
     overrides: JobOverrides | None = None,
+    shares: Shares | None = None,
     found: Sequence[InputProblem] = (),
 ) -> Case:
     """Read and check everything; raise InvalidInput with all problems of all files and options at once.
@@ -64,6 +68,7 @@ def read_case(
         issues=foretold or (ForesightIssue(issued_s=None, slots=measured),),
         reach=_reach(foretold, horizon),
         restart_cost=restart_cost,
+        shares=shares or Shares(),
         earlier=tuple(overrides.applied(job) for job in past),
     )
     return checked(case, problems)
@@ -145,27 +150,33 @@ def _jobs(raw: bytes, start_s: float, name: str, found: list[InputProblem], befo
     except (UnicodeDecodeError, csv.Error) as exc:
         found.append(InputProblem(field=name, message=f"it is not CSV in UTF-8 ({exc})"))
         return
-    if not lines or tuple(cell.strip() for cell in lines[0]) != COLUMNS:
+    columns = tuple(cell.strip() for cell in lines[0]) if lines else ()
+    if columns not in (COLUMNS, (*COLUMNS, USER)):
         told = f"its header is {','.join(lines[0])[:80]!r}" if lines else "it is empty"
-        found.append(
-            InputProblem(field=f"{name} line 1", message=f"{told}; its first line must be {','.join(COLUMNS)}")
-        )
+        wanted = f"its first line must be {','.join(COLUMNS)}, and may go on with ,{USER}"
+        found.append(InputProblem(field=f"{name} line 1", message=f"{told}; {wanted}"))
         return
     if len(lines) > MOST_JOBS + 1:
         found.append(InputProblem(field=name, message=f"it has more than {MOST_JOBS} jobs; simulate a part of them"))
         return
     for number, cells in enumerate(lines[1:], start=2):
         if cells:
-            yield from _job([cell.strip() for cell in cells], start_s, f"{name} line {number}", found, before_start)
+            given = [cell.strip() for cell in cells]
+            yield from _job(columns, given, start_s, f"{name} line {number}", found, before_start)
 
 
 def _job(
-    cells: list[str], start_s: float, where: str, found: list[InputProblem], before_start: bool
+    columns: Sequence[str],
+    cells: Sequence[str],
+    start_s: float,
+    where: str,
+    found: list[InputProblem],
+    before_start: bool,
 ) -> Iterator[Arrival]:
-    if len(cells) != len(COLUMNS):
-        found.append(InputProblem(field=where, message=f"it has {len(cells)} columns instead of {len(COLUMNS)}"))
+    if len(cells) != len(columns):
+        found.append(InputProblem(field=where, message=f"it has {len(cells)} columns instead of {len(columns)}"))
         return
-    values = dict(zip(COLUMNS, cells, strict=True))
+    values = dict(zip(columns, cells, strict=True))
     wrong = [told for name, text in values.items() if (told := _wrong(name, text, before_start))]
     if wrong:
         found.append(InputProblem(field=where, message="; ".join(wrong)))
@@ -177,6 +188,7 @@ def _job(
         power_w=float(values["power_w"]),
         max_delay_s=float(values["max_delay_s"]),
         interruptible=_TRUTHS[values["interruptible"].lower()],
+        user=values.get(USER, ""),
     )
 
 
@@ -184,6 +196,9 @@ def _wrong(name: str, text: str, before_start: bool) -> str | None:
     """Say what is wrong with one cell, if anything is."""
     if name == "interruptible":
         return None if text.lower() in _TRUTHS else f"interruptible is {text[:40]!r} instead of true or false"
+    if name == USER:
+        sound = 0 < len(text) <= LONGEST_USER and text.isprintable()
+        return None if sound else f"user is {text[:40]!r} instead of a name of 1 to {LONGEST_USER} characters"
     number = _number(text)
     if name == "gpus":
         sound = text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= MOST_GPUS

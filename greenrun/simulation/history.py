@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
 from greenrun.core.errors import InputProblem
 from greenrun.core.jobs.job import Job, Outcome, Run, State
+from greenrun.core.planning.precedence.fair_share import Shares
 from greenrun.simulation.case import Case, JobOverrides, checked, refusal
 from greenrun.simulation.foresight import SERIES, ForesightIssue
 from greenrun.simulation.policies import Arrival
@@ -31,6 +32,7 @@ class CaseQuery:
     default_max_delay: timedelta
     restart_cost: timedelta = timedelta(0)
     overrides: JobOverrides
+    shares: Shares = field(default_factory=Shares)
 
 
 class PastJobs(Protocol):
@@ -98,7 +100,7 @@ def history_case(store: PastStore, query: CaseQuery, now: datetime) -> tuple[Cas
     slots = Series(SERIES, measured.starts_s, measured.ends_s, measured.values, (Kind.MEASURED,) * len(measured))
     case = Case(
         start=start, jobs=jobs, gpus=query.gpus, measured=slots, issues=(ForesightIssue(issued_s=None, slots=slots),),
-        reach=query.horizon, restart_cost=query.restart_cost,
+        reach=query.horizon, restart_cost=query.restart_cost, shares=query.shares,
     )  # fmt: skip
     return checked(case), left_out
 
@@ -138,6 +140,7 @@ def _arrival(store: PastStore, job: Job, runs: list[Run], query: CaseQuery) -> A
         power_w=power_w,
         max_delay_s=max(0.0, (latest_start - job.submitted_at).total_seconds()),
         interruptible=job.spec.interruptible,
+        user=job.user,
     )
     return query.overrides.applied(own)
 

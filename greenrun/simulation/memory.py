@@ -13,7 +13,7 @@ from greenrun.core.energy.model import Mark, Quality
 from greenrun.core.errors import JobNotFound, StoreError
 from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.availability import Drain
-from greenrun.core.jobs.history import FinishedJob
+from greenrun.core.jobs.history import FinishedJob, GpuTime
 from greenrun.core.jobs.job import LIVE, Event, Job, Origin, Run, State
 from greenrun.core.jobs.log_names import numbered
 from greenrun.core.jobs.reasons import Reason
@@ -212,6 +212,23 @@ class JobMemory(JobTransitions, RunTransitions):
         """Return the anomalies of each run of these jobs by its id, in order; a run without any is absent."""
         own = set(job_ids)
         return episodes_of(each for each in self._events if each.kind == EventKind.ANOMALY and each.job_id in own)
+
+    def gpu_time(self, *, after: int, among: Collection[int], since: datetime) -> list[GpuTime]:
+        """Return for how long ended runs held GPUs: those with an id above `after`, or among these."""
+        wanted = {*among, *range(after + 1, len(self._runs) + 1)}
+        found = [run for run_id in sorted(wanted) if (run := self._runs.get(run_id))]
+        return [
+            GpuTime(
+                run_id=run.id,
+                user=(job := self._jobs[run.job_id]).user,
+                project=job.spec.project,
+                gpus=len(run.devices),
+                start=run.started_at or run.claimed_at,
+                end=run.ended_at,
+            )
+            for run in found
+            if run.devices and run.ended_at is not None and run.ended_at >= since
+        ]
 
     def started(self) -> list[Run]:
         """Return every run that has started."""

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import groupby
 
 import structlog
 
@@ -134,8 +135,9 @@ class World:
             if self._told_at(row) != now:
                 break
             new.append(row)
-        specs = [_spec(self._case.jobs[row], row, self._case.restart_cost, now) for row in new]
-        self._store.jobs.add_jobs(specs, user=_USER, uid=0, now=now)
+        for user, rows in groupby(new, key=lambda row: self._case.jobs[row].user):
+            specs = [_spec(self._case.jobs[row], row, self._case.restart_cost, now) for row in rows]
+            self._store.jobs.add_jobs(specs, user=user or _USER, uid=0, now=now)
         self._rows += new
 
     def _is_busy(self) -> bool:
@@ -187,7 +189,7 @@ def _settings(case: Case) -> EngineSettings:
         horizon=horizon,
         climatology_days=CLIMATOLOGY_DAYS,
         cpu_slots=0,
-        options=Options(),
+        options=Options(shares=case.shares),
         is_watched=False,
         arrivals=_usual(case),
     )

@@ -24,7 +24,7 @@ _TIE = 9  # decimals, in g/kWh, to which means that are equal agree
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A job as it came in: what it needs, what it draws in all (watts), and how long its start may be put off."""
+    """A job as it came in: what it needs, what it draws in all (watts), how long its start may be put off, whose."""
 
     submitted_s: float
     duration_s: float
@@ -32,6 +32,7 @@ class Arrival:
     power_w: float
     max_delay_s: float
     interruptible: bool = False
+    user: str = ""
 
     @property
     def latest_start_s(self) -> float:

@@ -1,12 +1,14 @@
 """The runs: who holds which device, since when, and how it ended; and the anomalies that were noticed in them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
+from greenrun.core.jobs.history import GpuTime
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.runs.anomalies import AnomalyEpisode, episodes_of
 from greenrun.core.jobs.stored_transitions import RunTransitions
@@ -14,7 +16,7 @@ from greenrun.core.jobs.transitions import EventKind
 from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.records import event_of, run_of
-from greenrun.store.tables import EVENTS, RUNS, EventRecord, RunRecord
+from greenrun.store.tables import EVENTS, JOBS, RUNS, EventRecord, RunRecord
 from greenrun.store.transaction import JobTransaction
 
 
@@ -45,6 +47,33 @@ class RunRepository(RunTransitions):
             for run in find_runs(session, among(RUNS.c.job_id, job_ids)):
                 found[run.job_id].append(run)
         return found
+
+    def gpu_time(self, *, after: int, among: Collection[int], since: datetime) -> Sequence[GpuTime]:
+        """Return for how long ended runs held GPUs: ids above `after`, or among these, that ended from `since` on.
+
+        Runs without GPUs are left out.
+        """
+        ended = RUNS.c.ended_at >= since
+        query = (
+            select(RUNS, JOBS.c.user, JOBS.c.project)
+            .join(JOBS)
+            .where(ended, or_(RUNS.c.id > after, RUNS.c.id.in_(among)))
+            .order_by(RUNS.c.id)
+        )
+        with self._database.read() as session:
+            rows = session.execute(query).all()
+        return [
+            GpuTime(
+                run_id=row.id,
+                user=row.user,
+                project=row.project,
+                gpus=len(row.devices),
+                start=row.started_at or row.claimed_at,
+                end=row.ended_at,
+            )
+            for row in rows
+            if row.devices
+        ]
 
     def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[AnomalyEpisode]]:
         """Return the anomalies of each run of these jobs by its id, in order; a run without any is absent."""

@@ -353,6 +353,7 @@ class FakeScheduler:
     staleness: StalenessRules = field(default_factory=StalenessRules)
     store: "FakeStore" = field(default_factory=lambda: FakeStore())
     wakes: int = 0
+    turns: dict[int, str] = field(default_factory=dict)
     sources: Sources | None = None
     backfill: Backfill | None = None
     quality: ForecastQuality = field(default_factory=lambda: ForecastQuality(FakeStore(), ["GB"]))
@@ -393,6 +394,9 @@ class FakeScheduler:
 
     def plan(self) -> Plan:
         return self.latest
+
+    def turn_text(self, job_id: int) -> str | None:
+        return self.turns.get(job_id)
 
     def wake(self, changed: Sequence[Job]) -> None:
         self.wakes += 1

@@ -160,6 +160,7 @@ def test_explain_says_in_sentences_why_a_job_waits_and_until_when(world: World) 
     world.store.keep(stored(1, name="nap", finish_by=NOW + 9 * HOUR, git_commit="abcdef0123456789"))
     world.scheduler.latest = Plan(made_at=NOW, placements=(placed(1),))
     world.store.saved = forecast()
+    world.scheduler.turns = {1: "It has its turn in round 3."}
     told = world.ask("GET", "/v1/jobs/1/explain").json()
     assert told["sentences"] == [
         "Job 1 (nap) of ada is queued.",
@@ -169,6 +170,7 @@ def test_explain_says_in_sentences_why_a_job_waits_and_until_when(world: World) 
         "It must end by 2026-03-02 21:00:00Z.",
         "It may start from 2026-03-02 11:00:00Z and should start by 2026-03-02 20:00:00Z, by its own limits.",
         "Its priority is 0: jobs of a higher one go first, and it before those of a lower one.",
+        "It has its turn in round 3.",
         "It is expected to run for 1h (as its user said).",
         "Its expected emissions take the nominal power of its GPUs, since its own is not known.",
         "It will run what it finds in / when it starts, which was at commit abcdef012345 when it was submitted.",

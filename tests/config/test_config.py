@@ -422,5 +422,6 @@ def alternatives(text: str) -> list[str]:
 def _setting(key: str, providers: dict[str, ProviderSettings]) -> str:
     """The setting that a key states: a provider's is its kind's, and the keys of a `location` are zones."""
     key = re.sub(r"^(devices[.]external|notify|project)[.][^.]+", r"\1", key)
+    key = re.sub(r"^fair_share[.]shares[.].+", "fair_share.shares", key)
     _, name, setting = key.split(".", 2) if key.startswith("provider.") else ("", "", key)
     return f"{providers[name].kind}: {re.sub(r'^location[.].+', 'location', setting)}" if name else setting

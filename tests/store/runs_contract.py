@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from greenrun.core.errors import InvalidTransition, StoreError
+from greenrun.core.jobs.history import GpuTime
 from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.core.jobs.transitions import Intent
@@ -169,6 +170,18 @@ def test_holds_are_the_started_runs_that_lived_at_or_after_an_instant(store: Sto
 
     expected = {0: [early.id, late.id, live.id], 70: [late.id, live.id], 71: [live.id]}
     assert {at: [run.id for run in store.books.holds(after(at))] for at in expected} == expected
+
+
+def test_gpu_time_is_that_of_ended_runs_with_gpus_whose_it_is_and_since_when(store: Store) -> None:
+    first, without, live = running(store, "GPU-0", "GPU-1", project="thesis"), running(store), running(store, "GPU-2")
+    assert store.runs.gpu_time(after=0, among=(), since=NOW) == []
+    close(store, first)
+    close(store, without)
+    (told,) = store.runs.gpu_time(after=0, among=(), since=NOW)
+    assert told == GpuTime(run_id=first.id, user="ada", project="thesis", gpus=2, start=after(2), end=after(60))
+    assert store.runs.gpu_time(after=first.id, among=[first.id], since=NOW) == [told]
+    assert store.runs.gpu_time(after=first.id, among=[live.id], since=NOW) == []
+    assert store.runs.gpu_time(after=0, among=[first.id], since=after(61)) == []
 
 
 def test_an_unknown_run_is_an_error(store: Store) -> None:

@@ -11,17 +11,24 @@ from greenrun.core.jobs.job import Event, Job, Run
 from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.simulation.memory import MemoryStore
 from greenrun.store import Store
+from tests.store.examples import NOW, after
 from tests.store.steps import STEPS, Step, answer, claim, submit
 
 
-def held(store: Any) -> tuple[list[Job], list[tuple[object, ...]], list[Event], dict[Any, float], object]:
+def held(store: Any) -> tuple[list[Job], list[tuple[object, ...]], list[Event], dict[Any, float], object, object]:
     """Everything of jobs; tokens are each store's own."""
     jobs = list(store.jobs.jobs())
     runs: list[Run] = [run for rows in store.runs.of_jobs([job.id for job in jobs]).values() for run in rows]
     told = [(run.id, run.job_id, run.number, run.devices, run.claimed_at, run.started_at, run.ended_at, run.outcome,
              run.exit_code, run.log, run.work, run.work_unit, run.work_at) for run in runs]  # fmt: skip
     anomalies = store.runs.anomalies([job.id for job in jobs])
-    return jobs, told, list(store.jobs.events()), dict(store.books.counters()), anomalies
+    ids = [run.id for run in runs]
+    gpu_time = [
+        list(store.runs.gpu_time(after=last, among=ids[:2], since=since))
+        for last in (0, len(ids) // 2)
+        for since in (NOW, after(20))
+    ]
+    return jobs, told, list(store.jobs.events()), dict(store.books.counters()), anomalies, gpu_time
 
 
 @given(st.lists(STEPS, min_size=5, max_size=40))

@@ -145,6 +145,7 @@ def explain_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> ExplainOut
             daemon.store.jobs.events(job.id),
             daemon.scheduler.active_forecast(None),
             gpu_sentences(job, runs, daemon.scheduler.host.devices(), daemon.scheduler.host.gpu_state),
+            daemon.scheduler.turn_text(job.id),
         ),
         planned=out.planned,
         duration_s=out.duration_s,

@@ -28,6 +28,18 @@ class FinishedJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuTime:
+    """The time that a run which has ended held its GPUs, and for whom."""
+
+    run_id: int
+    user: str
+    project: str
+    gpus: int
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LearningScope:
     """Which finished jobs are learned from: those of one `name`, else of one `project`; `gpus` None is any number."""
 

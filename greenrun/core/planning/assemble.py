@@ -89,6 +89,13 @@ def _means(
     return windows, at_once
 
 
+def _promise(situation: Situation, problem: PlanningProblem, row: int, place: Interval) -> tuple[Interval | None, int]:
+    """Return what a row was promised and how often it was put off; nothing counts before it has its turn."""
+    if row in problem.running:
+        return None, 0
+    return (place, 0) if row in problem.later else promise(problem.jobs[row], situation, place)
+
+
 def _placement(
     situation: Situation,
     problem: PlanningProblem,
@@ -100,7 +107,7 @@ def _placement(
 ) -> Placement:
     """Return one placement; `due` is the planned instant that has come."""
     row, job, start, end = run.row, problem.jobs[run.row], run.start, run.end
-    promised, put_offs = (None, 0) if row in problem.running else promise(job, situation, (start, end))
+    promised, put_offs = _promise(situation, problem, row, (start, end))
     placed = Placed(
         start=start, end=end, ran_s=run.ran_s, window=window, at_once=at_once, promised=promised, put_offs=put_offs
     )

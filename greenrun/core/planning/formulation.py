@@ -14,6 +14,7 @@ from greenrun.core.planning.candidates import Candidates, Demands, like_pools
 from greenrun.core.planning.capacity import EPSILON_S, Pool, home_of, pools_of, timelines
 from greenrun.core.planning.model import Running, Situation
 from greenrun.core.planning.piecewise import PiecewiseLinear
+from greenrun.core.planning.precedence.fair_share import precedence, rounds
 from greenrun.core.planning.preemption.intervals import Interruptible, cells_of, step_for
 from greenrun.core.planning.problem import AT_ONCE, BEHIND, LIMIT, PROMISED, PlanningProblem, StartThreshold
 from greenrun.core.planning.reservation import slipped_since
@@ -36,23 +37,29 @@ def planning_problem(situation: Situation, jobs: Sequence[Job], intensity: Serie
     after = _after(jobs, rows, situation)
     unpinned, own_s = _demands(situation, rows, running, pools, after)
     overdue = tuple(_is_overdue(situation, job) for job in rows)
-    held = pins(jobs, situation, unpinned.length_s.tolist())
+    turns = rounds(jobs, situation.options.shares, situation.used_s, len(situation.devices))
+    later = frozenset(row for row, turn in enumerate(turns) if turn)
+    held = pins(jobs, situation, unpinned.length_s.tolist(), later)
     last_come = {row for row in held if overdue[row]}
     latest_s = pinned(unpinned, held, last_come, after) if held else unpinned.latest_s
     demands = replace(unpinned, latest_s=latest_s)
     knots_s, curves = _knots(situation.now.timestamp(), (demands, unpinned), intensity), intensity.curves
     flexible = _flexible(situation, rows, running, demands, own_s, intensity)
     taken = tuple(timelines(situation, pools))
+    own = precedence(jobs, turns)
+    own += (max(own, default=0),) * len(running)
     available = tuple(pool.units - sum(device in situation.elsewhere for device in pool.devices) for pool in pools)
     out_of_reach = _out_of_reach(demands, running, available, after)
     soft_deadlines = {row: own_s[row] + demands.length_s[row] for row in _earlier(demands, own_s)}
     made = PlanningProblem(
         now_s=situation.now.timestamp(),
         jobs=rows,
+        precedence=own,
+        later=later,
         pools=pools,
         taken=taken,
         unheld=taken,
-        slipped=tuple(_slipped(jobs, situation, out_of_reach)),
+        slipped=tuple(_slipped(jobs, situation, own, out_of_reach)),
         available=available,
         out_of_reach=out_of_reach,
         intensity=intensity,
@@ -104,18 +111,16 @@ def _out_of_reach(
     return frozenset(found)
 
 
-def _slipped(jobs: Sequence[Job], situation: Situation, but: Collection[int]) -> list[int]:
-    """Return the rows that others kept waiting, first come first; none while one of higher priority is to start.
+def _slipped(jobs: Sequence[Job], situation: Situation, own: Sequence[int], but: Collection[int]) -> list[int]:
+    """Return the rows that others kept waiting, first come first; none while one of higher precedence is to start.
 
     Those in `but` cannot.
     """
     rows = ((row, job) for row, job in enumerate(jobs) if row not in but)
     free = [(row, job) for row, job in rows if not predecessors(job, situation.states)]
-    first = max((job.spec.priority for _, job in free if job.spec.start_now), default=None)
-    slipped = [
-        row for row, job in free if (first is None or job.spec.priority >= first) and slipped_since(job, situation)
-    ]
-    return sorted(slipped, key=lambda row: (-jobs[row].spec.priority, jobs[row].submitted_at, jobs[row].id))
+    first = max((own[row] for row, job in free if job.spec.start_now), default=None)
+    slipped = [row for row, job in free if (first is None or own[row] >= first) and slipped_since(job, situation)]
+    return sorted(slipped, key=lambda row: (-own[row], jobs[row].submitted_at, jobs[row].id))
 
 
 def _weight(job: Job) -> int:

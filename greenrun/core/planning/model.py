@@ -9,6 +9,7 @@ from greenrun.core.carbon.intensity import Series, Signal
 from greenrun.core.jobs.availability import Absence
 from greenrun.core.jobs.job import Job, State
 from greenrun.core.jobs.reasons import Reason
+from greenrun.core.planning.precedence.fair_share import Shares
 
 MOVED = timedelta(minutes=1)  # a place that changes by less counts as unchanged
 Interval = tuple[datetime, datetime]
@@ -49,6 +50,7 @@ class Options:
     rearrangements: int = 32
     work: int = 180_000_000
     gap: float = 0.005
+    shares: Shares = field(default_factory=Shares)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +199,8 @@ class Situation:
     `gpus_note` says, for people, why there are no more devices and what to set; "" where there is nothing to say.
     `states` are those of the jobs that queued ones wait for; `arrays` counts the live jobs of each array by its key.
     `ends` tells by id when the live jobs that are not in `running` are expected to end.
-    `arrivals` are the expected arrivals.
+    `arrivals` are the expected arrivals. `used_s` is what each account of the `options.shares` has used of the GPUs, in
+    decayed GPU-seconds, with what is still expected of live runs; it may lack accounts while only one has jobs waiting.
     """
 
     now: datetime
@@ -220,3 +223,4 @@ class Situation:
     last: Plan | None = None
     prices: ShadowPrices = field(default_factory=dict)
     arrivals: Arrivals = ()
+    used_s: Mapping[str, float] = field(default_factory=dict)

@@ -35,12 +35,12 @@ def overload_schedules(problem: PlanningProblem, begin: Callable[[], Schedule]) 
 
 def _by_limit(problem: PlanningProblem) -> Callable[[int], tuple[float, int, int]]:
     latest_s = problem.rows.demands.latest_s.tolist()
-    return lambda row: (latest_s[row], -problem.jobs[row].spec.priority, problem.jobs[row].id)
+    return lambda row: (latest_s[row], -problem.precedence[row], problem.jobs[row].id)
 
 
 def _by_size(problem: PlanningProblem) -> Callable[[int], tuple[int, float, int]]:
     sizes = _sizes(problem)
-    return lambda row: (-problem.jobs[row].spec.priority, sizes[row], problem.jobs[row].id)
+    return lambda row: (-problem.precedence[row], sizes[row], problem.jobs[row].id)
 
 
 def _sizes(problem: PlanningProblem) -> Sequence[float]:

@@ -183,7 +183,7 @@ def _warm_start(
     )
     first = sorted(  # of equals, due before --now; not what needs GPUs of which nobody knows when they come back
         (row for row in (*due, *at_once) if row not in problem.out_of_reach),
-        key=lambda row: -problem.jobs[row].spec.priority,
+        key=lambda row: -problem.precedence[row],
     )
     return WarmStart(due=tuple(first), kept=kept, prices=priced_cells(situation.prices, problem))
 

@@ -42,6 +42,7 @@ AT_ONCE = StartThreshold(np.inf, 0.0)  # any emissions are low enough to start a
 class PlanningProblem:
     """A situation's jobs as rows, with `taken[p]` the reservations in pool p by what runs already.
 
+    Of rows that compete the one of higher `precedence` goes first; those `later` have no turn yet by fair share.
     `limits[row]` is what being later than it should counts: 0 without a limit of the user's, or with one that is missed
     already; `PROMISED` for finish-by.
     `slipped` are the rows that others kept waiting, in the order in which GPUs are held for them; `taken` has that too.
@@ -56,6 +57,8 @@ class PlanningProblem:
 
     now_s: float
     jobs: tuple[Job, ...]
+    precedence: tuple[int, ...]
+    later: frozenset[int]
     pools: tuple[Pool, ...]
     taken: tuple[Timeline, ...]
     intensity: Series

@@ -291,7 +291,7 @@ def by_urgency(problem: PlanningProblem) -> list[int]:
     latest_s = problem.rows.demands.latest_s
     return sorted(
         range(len(problem.jobs)),
-        key=lambda row: (latest_s[row], -problem.jobs[row].spec.priority, problem.jobs[row].id),
+        key=lambda row: (latest_s[row], -problem.precedence[row], problem.jobs[row].id),
     )
 
 

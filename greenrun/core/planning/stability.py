@@ -5,7 +5,7 @@ its placement, so that it comes out of the last plan like everything else that w
 a job that runs in one piece, and by the end of one that may be suspended.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -36,10 +36,17 @@ def promise(job: Job, situation: Situation, place: Interval) -> tuple[Interval |
     return last.promised, last.put_offs + (place[1] > max(last.end, last.promised[1]) + MOVED)
 
 
-def pins(jobs: Sequence[Job], situation: Situation, lengths_s: Sequence[float]) -> dict[int, float]:
-    """Return by index the latest start, in epoch seconds, of each queued job that was put off often enough."""
+def pins(
+    jobs: Sequence[Job], situation: Situation, lengths_s: Sequence[float], but: Collection[int] = ()
+) -> dict[int, float]:
+    """Return by index the latest start, in epoch seconds, of each queued job that was put off often enough.
+
+    Those in `but` are left out: their turn has not come yet.
+    """
     found = {}
     for row, job in enumerate(jobs):
+        if row in but:
+            continue
         last = _last_place(job, situation)
         if last is None or last.promised is None or last.put_offs < MOST_PUT_OFFS:
             continue

@@ -59,7 +59,7 @@ def search_by_priority(
 
 def _levels(problem: PlanningProblem) -> list[list[int]]:
     """Return the rows by priority, the highest first, and last those out of reach: GPUs do not stand idle for them."""
-    priority = [job.spec.priority for job in problem.jobs]
+    priority = list(problem.precedence)
     for row in reversed(in_order(range(len(priority)), problem.after)):
         for other in problem.after.get(row, ()):
             priority[other] = max(priority[other], priority[row])
@@ -111,6 +111,8 @@ def _part(problem: PlanningProblem, made: Schedule, rows: Sequence[int]) -> Plan
     return replace(
         problem,
         jobs=tuple(problem.jobs[row] for row in rows),
+        precedence=tuple(problem.precedence[row] for row in rows),
+        later=frozenset(),
         taken=tuple(line.copy() for line in made.pools),
         rows=Candidates.of(demands, problem.knots_s, problem.intensity, without=flexible),
         overdue=tuple(problem.overdue[row] for row in rows),
@@ -151,11 +153,11 @@ def _prefer(made: Schedule, problem: PlanningProblem, warm: WarmStart) -> None:
     """Give rows, the highest priorities first, the cheapest places that those below them can leave them."""
     beside = begin(Schedule.unpriced(problem), problem, warm, range(len(problem.jobs)), kept=True)
     fixed = {*problem.running, *warm.due}
-    lowest = min(job.spec.priority for job in problem.jobs)
+    lowest = min(problem.precedence)
     stay = fixed | problem.tied | problem.out_of_reach
     movable = [row for row in _by_priority(problem) if row not in stay]
     for row in movable[:MOST_PREFERRED]:
-        if problem.jobs[row].spec.priority == lowest:
+        if problem.precedence[row] == lowest:
             return
         for place in _cheaper_places(made, problem, row, beside):
             if put_first(made, problem, row, place, fixed):
@@ -209,14 +211,14 @@ def _places_within_limits(made: Schedule, problem: PlanningProblem, row: int) ->
 
 def _by_priority(problem: PlanningProblem) -> list[int]:
     """Return the rows by priority, the highest first, and then by urgency."""
-    return sorted(by_urgency(problem), key=lambda row: -problem.jobs[row].spec.priority)
+    return sorted(by_urgency(problem), key=lambda row: -problem.precedence[row])
 
 
 def _costs(problem: PlanningProblem, places: Mapping[int, Place]) -> tuple[tuple[float, float], ...]:
     """Return what all emit, and of equals how late they start, summed by priority, the highest first."""
-    sums = {own: [0.0, 0.0] for own in sorted({job.spec.priority for job in problem.jobs}, reverse=True)}
+    sums = {own: [0.0, 0.0] for own in sorted(set(problem.precedence), reverse=True)}
     for row in sorted(places):
-        own = sums[problem.jobs[row].spec.priority]
+        own = sums[problem.precedence[row]]
         own[0] += places[row].grams
         own[1] += places[row].start_s - problem.now_s
     return tuple((round(grams, 6), delay_s) for grams, delay_s in sums.values())

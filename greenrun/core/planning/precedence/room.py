@@ -41,7 +41,7 @@ def misses_limit(problem: PlanningProblem, row: int, place: Place) -> bool:
 
 def missed_limits(problem: PlanningProblem, places: Mapping[int, Place]) -> tuple[int, ...]:
     """Return the weights of the limits missed, summed by priority, the highest first: less is better."""
-    priorities = [job.spec.priority for job in problem.jobs]
+    priorities = problem.precedence
     missed = dict.fromkeys(sorted(set(priorities), reverse=True), 0)
     for row, place in places.items():
         if misses_limit(problem, row, place):
@@ -90,7 +90,7 @@ def _put_back(
     most_g: Mapping[int, float],
 ) -> bool:
     """Put a row at `place`, and then what was taken out for it; undo it and return False where that is worse."""
-    priority = problem.jobs[row].spec.priority
+    priority = problem.precedence[row]
     urgent = sorted((other for other in old if other != row), key=lambda other: _urgency(problem, other))
     order = in_order(urgent, problem.after)
     ways: tuple[Callable[[int], object], ...] = (made.add, made.add_soonest)
@@ -108,8 +108,7 @@ def _put_back(
 
 
 def _urgency(problem: PlanningProblem, row: int) -> tuple[int, float, int]:
-    job = problem.jobs[row]
-    return -job.spec.priority, float(problem.rows.demands.latest_s[row]), job.id
+    return -problem.precedence[row], float(problem.rows.demands.latest_s[row]), problem.jobs[row].id
 
 
 def _is_as_good(
@@ -119,7 +118,7 @@ def _is_as_good(
 
     One below that priority may miss its limit: then the other met its own, for no more limits are missed in all.
     """
-    is_above = problem.jobs[row].spec.priority >= priority
+    is_above = problem.precedence[row] >= priority
     if is_above and misses_limit(problem, row, new) and not misses_limit(problem, row, old):
         return False
     return new.grams <= max(old.grams, most_g.get(row, np.inf)) * SAME
@@ -148,7 +147,7 @@ def _clear(
     ]
     order = sorted(near, key=lambda other: _urgency(problem, other), reverse=urgent_stay)
     if not urgent_stay:
-        order.sort(key=lambda other: problem.jobs[other].spec.priority)
+        order.sort(key=lambda other: problem.precedence[other])
     for other in order:
         if line.is_free(place.start_s, end_s, units):
             break
