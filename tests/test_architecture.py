@@ -269,7 +269,7 @@ SAME_CLASS = {
 LAYERS_OF_ONE_SUBJECT = {
     *("accounting", "anomalies", "availability", "baseline", "baselines", "devices", "electricity", "estimate"),
     "events",
-    *("forecast", "forecast_quality", "grid", "history", "identity", "jobs", "model"),
+    *("fair_share", "forecast", "forecast_quality", "grid", "history", "identity", "jobs", "model"),
     *("outlook", "problems", "reports", "runs", "schedule", "settings", "status", "stray_runs"),
     *("ports", "submit", "trace", "trail", "zones"),
 }
