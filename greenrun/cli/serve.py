@@ -13,7 +13,8 @@ from greenrun.cli.options import config_option, config_path
 def serve(ctx: click.Context, detach: bool, config: str | None) -> None:
     """Run the daemon in the foreground; it logs to stderr and notifies systemd when it is ready.
 
-    TERM or Ctrl-C ends it; jobs that run go on and are found again at the next start. With --detach it runs in the
+    TERM or Ctrl-C ends it; jobs that run go on and are found again at the next start. HUP has it read its settings
+    again: all of them, or none where one cannot be used, which the log tells. With --detach it runs in the
     background, and logs to daemon.log in the state folder.
 
     \b
@@ -32,6 +33,6 @@ def serve(ctx: click.Context, detach: bool, config: str | None) -> None:
         print(f"the daemon runs as process {pid} and logs to {log}; `kill {pid}` ends it, running jobs go on")
         return
 
-    from greenrun.daemon import daemon
+    from greenrun.daemon import main_loop
 
-    raise click.exceptions.Exit(daemon.serve(settings))
+    raise click.exceptions.Exit(main_loop.serve(settings))

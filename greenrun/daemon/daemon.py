@@ -1,7 +1,5 @@
 """The composition root: build every part from the settings, run them, and shut them down in order."""
 
-import signal
-import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -28,7 +26,6 @@ from greenrun.core.jobs.job import Job, JobRequest, JobSpec, Origin, RequestKey,
 from greenrun.core.jobs.transitions import Edit, EventKind, edited
 from greenrun.core.planning.model import Plan
 from greenrun.daemon.accounting_bases import open_day_ahead
-from greenrun.daemon.allocator import collect_seldom, give_memory_back
 from greenrun.daemon.background_planner import BackgroundPlanner
 from greenrun.daemon.database_check import DatabaseCheck
 from greenrun.daemon.descriptors import Descriptors
@@ -36,12 +33,11 @@ from greenrun.daemon.doors import StateLock, check_socket
 from greenrun.daemon.health_watch import Check, FolderCheck, HealthWatch, full_disk, lost_gpus, paused_starts
 from greenrun.daemon.host_devices import HostDevices
 from greenrun.daemon.known_values import note_changes
-from greenrun.daemon.log_setup import configure_logs, flush_repeats
+from greenrun.daemon.log_setup import flush_repeats
 from greenrun.daemon.metrics_state import MetricsState
 from greenrun.daemon.stray_runs import KnownStrays, Leftovers
 from greenrun.daemon.submissions import Submissions, preview_of
 from greenrun.daemon.system_mode import group_of, open_executor
-from greenrun.daemon.systemd import notify
 from greenrun.daemon.ticker import Ticker
 from greenrun.daemon.wiring import (
     api_settings,
@@ -78,28 +74,7 @@ REQUESTS_FOR = timedelta(days=1)  # how long a submission may be sent again and 
 RUN_FOLDERS_FOR = timedelta(days=30)
 FIRST_POLL_LIMIT = timedelta(seconds=10)  # how long the start waits for the first answers of the sources
 MAX_CONCURRENT_POLLS = 8
-SWITCH_INTERVAL_S = 0.0005  # a tenth of Python's own: an answer takes many turns beside a thread that plans
 SPREAD = 0.1  # of a source's interval: the jitter of its polls, so that not all installations poll at once
-
-
-def serve(config: Config) -> int:
-    """Run the daemon until TERM or INT, leaving jobs running; return the exit status. Raise GreenrunError."""
-    configure_logs(config.log.format, config.log.level)
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
-    notify("EXTEND_TIMEOUT_USEC=3600000000")  # an hour: a new release may have to rewrite a database of years
-    give_memory_back()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    with ExitStack() as parts:
-        daemon = Daemon(config, parts)
-        daemon.start()
-        collect_seldom()
-        notify("READY=1")
-        stopped.wait()
-        notify("STOPPING=1")
-        daemon.stop()
-    return 0
 
 
 class Daemon:

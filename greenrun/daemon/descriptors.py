@@ -4,6 +4,7 @@ import os
 import resource
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 
 import numpy.random  # noqa: F401 - loaded when the first plan is made, when there may be no descriptor left for that
 import structlog
@@ -34,7 +35,7 @@ class Descriptors:
 
     def __init__(self, *, has_tcp: bool = False) -> None:
         """Raise the soft limit to the hard one and share it out; raise ConfigError if that is too few to work."""
-        self.inherited = resource.getrlimit(resource.RLIMIT_NOFILE)  # which commands of jobs get back
+        self.inherited = _inherited()  # which commands of jobs get back
         hard = self.inherited[1]
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -79,6 +80,12 @@ class Descriptors:
                 remedy=f"start it with ulimit -n {self.wanted} or more (LimitNOFILE= in its unit)",
             )
         ]  # fmt: skip
+
+
+@cache
+def _inherited() -> tuple[int, int]:
+    """Return the limit that this process was started with: later it is the one that was raised."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 def _gpus(count: int) -> str:

@@ -14,6 +14,7 @@ from greenrun.doctor.file_checks import check_disk, check_permissions
 from greenrun.doctor.finding import Finding
 from greenrun.doctor.host_checks import check_clock, check_descriptors, check_systemd
 from greenrun.doctor.source_checks import check_sources
+from greenrun.doctor.system_checks import check_system_mode
 
 
 def examine(named: Path | None, socket: Path, now: datetime) -> Iterator[Finding]:
@@ -27,12 +28,13 @@ def examine(named: Path | None, socket: Path, now: datetime) -> Iterator[Finding
         yield from _by_settings(config, now, runs=health is not None)
     yield from check_clock()
     yield from check_descriptors()
-    yield from check_systemd(os.environ)
+    yield from check_systemd(os.environ, is_system=config is not None and config.server.is_system)
 
 
 def _by_settings(config: Config, now: datetime, *, runs: bool) -> Iterator[Finding]:
     stated, settings = config.effective(), meter_settings(config.devices)
     yield from check_permissions(config)
+    yield from check_system_mode(config.server)
     yield from check_disk(config.paths.state)
     yield from check_gpus(settings, is_stated=stated["devices.meter"].origin != "default")
     yield from check_cpu(settings, is_stated=stated["devices.cpu_meter"].origin != "default")

@@ -65,9 +65,17 @@ def check_descriptors() -> Iterator[Finding]:
         yield ok(Area.DESCRIPTORS, f"{soft} files may be open at once, {hard} at most")
 
 
-def check_systemd(environ: Mapping[str, str], root: Path = Path("/")) -> Iterator[Finding]:
-    """Look at the unit, if there is one: whether jobs outlive a restart of the daemon, and the user's logout."""
-    units = [path for path in _unit_paths(environ, root) if path.is_file()]
+def check_systemd(environ: Mapping[str, str], root: Path = Path("/"), *, is_system: bool = False) -> Iterator[Finding]:
+    """Look at the unit, if there is one: whether jobs outlive a restart of the daemon, and the user's logout.
+
+    In system mode (`is_system`) jobs are in units of their own, which that of the daemon does not reach.
+    """
+    places = [root / "etc/systemd/system" / UNIT] if is_system else _unit_paths(environ, root)
+    units = [path for path in places if path.is_file()]
+    if not units and is_system:
+        text = "the unit of system mode is not installed, so nothing starts the daemon after a boot"
+        yield failed(Area.SYSTEMD, text, "sudo greenrun init --system, then sudo systemctl enable --now greenrun")
+        return
     if not units:
         yield _without_unit(root)
         return
@@ -75,10 +83,10 @@ def check_systemd(environ: Mapping[str, str], root: Path = Path("/")) -> Iterato
     said = _stated([unit, *sorted(unit.with_name(f"{unit.name}.d").glob("*.conf"))])
     edit = "systemctl --user edit greenrun" if "/user/" in str(unit) else "sudo systemctl edit greenrun"
     yield ok(Area.SYSTEMD, f"the unit is {unit}")
-    if said.get("KillMode", "control-group") != "process":
+    if said.get("KillMode", "control-group") != "process" and not is_system:
         text = f"KillMode={said.get('KillMode', 'control-group')} ends all jobs when the daemon is stopped or restarted"
         yield failed(Area.SYSTEMD, text, f"{edit}, and write [Service] KillMode=process")
-    if said.get("OOMPolicy", "stop") != "continue":
+    if said.get("OOMPolicy", "stop") != "continue" and not is_system:
         text = "a job that runs out of memory ends the daemon and all other jobs with it"
         yield warning(Area.SYSTEMD, text, f"{edit}, and write [Service] OOMPolicy=continue")
     if said.get("Restart", "no") == "no":

@@ -202,7 +202,7 @@ def test_serve_hands_the_settings_of_the_file_to_the_daemon(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     given: list[timedelta] = []
-    monkeypatch.setattr("greenrun.daemon.daemon.serve", lambda config: given.append(config.planner.tick) or 7)
+    monkeypatch.setattr("greenrun.daemon.main_loop.serve", lambda config: given.append(config.planner.tick) or 7)
     (tmp_path / "own.toml").write_text('planner.tick = "7s"\n')
     assert run("serve", "--config", str(tmp_path / "own.toml")).code == 7
     assert run("--config", "own.toml", "serve").code == 7

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.packaged import USER_UNIT, path_of
+from greenrun.packaged import SYSTEM_FILES, SYSTEM_UNIT, USER_UNIT, path_of
 from tests.conftest import require
 from tests.patience import HANGS_S
 
@@ -78,3 +78,31 @@ def test_the_snippet_lets_a_group_read_every_energy_counter_and_nobody_else(tmp_
     done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert [oct(file.stat().st_mode & 0o777) for file in files] == ["0o440"] * 3
+
+
+# of the machine
+
+
+def analysed(*words: str | Path) -> str:
+    tool = require("systemd-analyze", "it comes with systemd")
+    done = subprocess.run([tool, *words], capture_output=True, text=True, timeout=HANGS_S, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.system
+def test_systemd_has_nothing_to_say_about_the_units_of_the_machine(tmp_path: Path) -> None:
+    for place in (SYSTEM_UNIT, "systemd/system/greenrun.slice"):
+        assert analysed("verify", "--man=no", path_of(place)) == ""
+
+
+@pytest.mark.system
+def test_the_service_of_the_machine_is_exposed_as_little_as_said() -> None:
+    said = analysed("security", "--offline=true", "--no-pager", path_of(SYSTEM_UNIT))
+    exposure = float(said.partition("Overall exposure level for greenrun.service: ")[2].split()[0])
+    assert exposure <= 2.5
+
+
+def test_each_file_of_system_mode_has_a_place_below_the_systems_settings() -> None:
+    for place, target in SYSTEM_FILES.items():
+        assert path_of(place).is_file()
+        assert target.is_relative_to("/etc")

@@ -25,6 +25,7 @@ class Bench:
 
     def __init__(self, executor: Executor, folder: Path) -> None:
         self.executor = executor
+        self.uid = os.getuid()  # as whom its jobs run
         self.workdir = folder / "work"
         self.workdir.mkdir(exist_ok=True)
 
@@ -69,6 +70,11 @@ class Bench:
         """Wait for the end of a run and return it."""
         until(lambda: self.executor.poll(run).phase in ENDED)
         return self.executor.poll(run)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the working folder that is the user's as whom jobs run."""
+        (self.workdir / name).write_text(text)
+        os.chown(self.workdir / name, self.uid, -1)
 
     def file(self, name: str) -> str:
         """Wait for a file of the working folder to have content and return that."""

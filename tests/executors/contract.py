@@ -1,6 +1,5 @@
 """The promises that every executor keeps; a test class per executor inherits them and provides the `bench`."""
 
-import os
 import stat
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -56,7 +55,7 @@ class ExecutorContract:
         assert Path(status.log or "").read_text() == "one\ntwo\nthree\n"
 
     def test_log_that_the_job_names_is_appended_to(self, bench: Bench) -> None:
-        (bench.workdir / "my.log").write_text("before\n")
+        bench.write("my.log", "before\n")
         status = bench.end(bench.start("echo", "after", log="my.log"))
         assert (status.log, bench.file("my.log")) == (str(bench.workdir / "my.log"), "before\nafter\n")
 
@@ -211,7 +210,7 @@ class ExecutorContract:
         run = bench.running("sleep", "60", devices=("GPU-a",))
         held = bench.executor.held_elsewhere(["GPU-a", "GPU-b"])
         assert list(held) == ["GPU-a"]
-        assert f"run {run.label} of user {os.getuid()}" in held["GPU-a"]
+        assert f"run {run.label} of user {bench.uid}" in held["GPU-a"]
         bench.executor.stop(run, "test")
         bench.end(run)
         assert bench.executor.held_elsewhere(["GPU-a", "GPU-b"]) == {}

@@ -96,6 +96,11 @@ class ServiceManager:
         """Return how long a service has between TERM and KILL, in s; raise ExecutorError."""
         return float(self._property(name, "TimeoutStopUSec")) / 1e6
 
+    def age_s(self, name: str) -> float:
+        """Return for how long a unit has been up, in s; raise ExecutorError."""
+        since_us = int(self._property(name, "ActiveEnterTimestampMonotonic", "Unit"))
+        return max(0.0, monotonic() - since_us / 1e6) if since_us else 0.0
+
     def signal_main(self, name: str, number: int) -> None:
         """Signal the main process of a unit, if it has one; raise ExecutorError."""
         self._unless_gone("KillUnit", "ssi", (name, "main", number))
@@ -115,9 +120,9 @@ class ServiceManager:
         reply = self._ask(_get(PATH, "org.freedesktop.systemd1.Manager", "Version"))
         return str(reply[0][1])
 
-    def _property(self, name: str, key: str) -> Any:
+    def _property(self, name: str, key: str, interface: str = "Service") -> Any:
         path = f"{PATH}/unit/{_escaped(name)}"
-        return self._ask(_get(path, "org.freedesktop.systemd1.Service", key))[0][1]
+        return self._ask(_get(path, f"org.freedesktop.systemd1.{interface}", key))[0][1]
 
     def _unless_gone(self, method: str, signature: str, body: tuple[Any, ...]) -> None:
         try:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from signal import SIGTERM
 from types import MappingProxyType
@@ -37,6 +38,7 @@ from greenrun.executors.watcher import Watcher
 from greenrun.host_shortage import hold_room, lacking, let_go
 
 LOG_CAP_BYTES = 1 << 30
+DOUBT = timedelta(seconds=5)  # between how long a run says that it took and its instants
 
 
 class SystemdExecutor:
@@ -135,7 +137,8 @@ class SystemdExecutor:
                     phase=Phase.UNKNOWN, detail="its processes are not gone yet, though systemd killed them"
                 )
             with self._as_user(run):
-                status = status_of(self._folder(run), run, unit, self._watcher.said(run.token))
+                said, age_s = self._watcher.said(run.token), partial(self._manager.age_s, name)
+                status = status_of(self._folder(run), run, unit, said, age_s)
         except (OSError, ExecutorError) as exc:
             return RunStatus(phase=Phase.UNKNOWN, detail=f"how it is cannot be told: {exc}")
         return self._kept(run, unit, status)
@@ -291,7 +294,9 @@ class SystemdExecutor:
             self._seen_at.pop(run.token, None)
             self._asked.pop(run.token, None)
             if seen_at is not None and seen_at > status.ended_at:
-                status = replace(status, ended_at=seen_at)
+                status = replace(status, ended_at=seen_at, ran=None)
+            if status.ran is not None and abs(replace(status, ran=None).length - status.ran) > DOUBT:
+                status = replace(status, ran=None)  # its user may have written anything there
         self._mirror.follow(run, status)
         return status
 

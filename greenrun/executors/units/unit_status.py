@@ -4,6 +4,7 @@ Whether anything of a run is alive is what systemd says: its folder is its user'
 What a run's own records can be wrong about is that run alone: its times, its exit code, its log.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -12,7 +13,7 @@ from pathlib import Path
 from greenrun.clock import utc_now
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.runs.status import Phase, RunStatus
-from greenrun.executors.inspection import PLACED_WITHIN, exited, interrupted, start_of
+from greenrun.executors.inspection import exited, interrupted, start_of
 from greenrun.executors.processes import Identity, this_boot
 from greenrun.executors.progress_file import work_of
 from greenrun.executors.run_folder import BARRED, CHECKPOINT, EXIT, HOW, RUN, STOP, VERSION, read_record
@@ -21,19 +22,23 @@ from greenrun.executors.units.unit_properties import SLICE
 from greenrun.executors.watcher import Said
 from greenrun.host_shortage import unmarked
 
+PLACED_WITHIN_S = 60.0  # after that, a unit without a folder is one whose user removed it
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-def status_of(folder: Path, run: Run, unit: UnitState, said: Said) -> RunStatus:
-    """Return the status of a run whose unit was like this before its folder is read now; raise OSError."""
+def status_of(folder: Path, run: Run, unit: UnitState, said: Said, age_s: Callable[[], float]) -> RunStatus:
+    """Return the status of a run whose unit was like this before its folder is read now; raise OSError.
+
+    `age_s` returns for how long its unit has been up.
+    """
     if read_record(str(folder), BARRED) is not None:
         return RunStatus(phase=Phase.FENCED, detail="it was fenced before it could start")
     record = read_record(str(folder), RUN)
     if record is None:
-        return _without_record(folder, run, unit, said)
+        return _without_record(folder, run, unit, said, age_s)
     if record and record.get("token") != run.token:
         if unit.is_alive or run.started_at is not None:
-            return _without_record(folder, run, unit, said)
+            return _without_record(folder, run, unit, said, age_s)
         return RunStatus(phase=Phase.FENCED, detail=f"{folder} belongs to a run of another database; move it away")
     if isinstance(version := record.get("version"), int) and version > VERSION:
         return RunStatus(phase=Phase.UNKNOWN, detail=f"{folder} was written by a newer greenrun; start that one again")
@@ -42,10 +47,10 @@ def status_of(folder: Path, run: Run, unit: UnitState, said: Said) -> RunStatus:
     return replace(found, log=log if isinstance(log, str) else None, **work_of(folder))
 
 
-def _without_record(folder: Path, run: Run, unit: UnitState, said: Said) -> RunStatus:
+def _without_record(folder: Path, run: Run, unit: UnitState, said: Said, age_s: Callable[[], float]) -> RunStatus:
     """Return the status of a run without a folder: not yet, or not any more because its user removed it."""
     if unit.is_alive:
-        if run.started_at is None and not said.has_started and _is_claimed_just_now(run):
+        if run.started_at is None and not said.has_started and age_s() < PLACED_WITHIN_S:
             return RunStatus(phase=Phase.ABSENT, detail="its supervisor is about to start its command")
         return RunStatus(phase=Phase.RUNNING, started_at=run.started_at or run.claimed_at)  # about then
     if run.started_at is None and not said.has_started:
@@ -53,10 +58,6 @@ def _without_record(folder: Path, run: Run, unit: UnitState, said: Said) -> RunS
         return RunStatus(phase=Phase.ABSENT, detail=detail, shortage=shortage)
     gone = f"somebody removed {folder}, and nothing of the run is alive"
     return RunStatus(phase=Phase.LOST, started_at=run.started_at or run.claimed_at, ended_at=utc_now(), detail=gone)
-
-
-def _is_claimed_just_now(run: Run) -> bool:
-    return abs(utc_now() - run.claimed_at) <= PLACED_WITHIN
 
 
 def _alive(folder: Path) -> RunStatus:

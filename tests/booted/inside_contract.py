@@ -1,0 +1,279 @@
+"""In a booted systemd: runs as units keep the promises of every executor, and the kernel keeps their users apart."""
+
+import json
+import os
+import pwd
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenrun.core.energy.model import Device
+from greenrun.core.errors import ExecutorError
+from greenrun.core.jobs.job import Job, Run
+from greenrun.core.jobs.runs.status import EndedBy, Phase
+from greenrun.executors.units.account import account_of, acting_as, may
+from greenrun.executors.units.bus import NotAsked, NotHeard, ServiceManager
+from greenrun.executors.units.systemd_executor import SystemdExecutor
+from greenrun.executors.units.unit_properties import unit_name
+from tests.executors.bench import Bench
+from tests.executors.contract import IDLES, ExecutorContract
+from tests.patience import until
+
+ALICE, BOB = (pwd.getpwnam(name).pw_uid for name in ("alice", "bob"))
+GPUS = [
+    Device(id=name, index=index, model="emulated", source="nvml", vendor="nvidia", memory_bytes=None, power_w=None)
+    for index, name in enumerate(("GPU-a", "GPU-b"))
+]
+
+
+class UnitBench(Bench):
+    """A bench whose jobs are of a user, in a folder of the user's."""
+
+    def __init__(self, executor: SystemdExecutor, folder: Path) -> None:
+        super().__init__(executor, folder)
+        self.uid = ALICE
+        os.chown(self.workdir, ALICE, -1)
+
+    def make(self, *command: str, devices: tuple[str, ...] = (), **spec: Any) -> tuple[Run, Job]:
+        run, job = super().make(*command, devices=devices, **spec)
+        return run, replace(job, uid=self.uid, user=pwd.getpwuid(self.uid).pw_name)
+
+    def as_user(self, uid: int, *command: str, **spec: Any) -> Run:
+        """Start a run of another user."""
+        self.uid = uid
+        try:
+            return self.start(*command, **spec)
+        finally:
+            self.uid = ALICE
+
+
+@pytest.fixture
+def folder() -> Path:
+    """A folder that all users can pass through: pytest's own are root's alone."""
+    found = Path(tempfile.mkdtemp(dir="/srv"))
+    found.chmod(0o755)
+    return found
+
+
+@pytest.fixture
+def make(folder: Path) -> Iterator[Callable[..., SystemdExecutor]]:
+    """Make executors on one state folder, as restarts of the daemon do."""
+    made: list[SystemdExecutor] = []
+
+    def executor(**more: Any) -> SystemdExecutor:
+        made.append(
+            SystemdExecutor(
+                state=folder / "state",
+                locks_dir=folder / "locks",
+                user_of=lambda _: ALICE,
+                devices=lambda: GPUS,
+                log_cap_bytes=1 << 20,
+                **more,
+            )
+        )
+        return made[-1]
+
+    yield executor
+    manager = ServiceManager()
+    for name, _ in manager.running("greenrun-run-*"):  # leave nothing running
+        manager._call("KillUnit", "ssi", (name, "all", signal.SIGKILL))
+    until(lambda: not manager.running("greenrun-run-*"))
+    manager.close()
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def bench(make: Callable[..., SystemdExecutor], folder: Path) -> UnitBench:
+    return UnitBench(make(), folder)
+
+
+def log_of(bench: Bench, run: Run) -> str:
+    return Path(bench.end(run).log or "").read_text()
+
+
+class TestSystemdExecutor(ExecutorContract):
+    """The executor of units keeps the promises of every executor."""
+
+
+# restarts and what goes wrong
+
+
+def test_a_restarted_daemon_adopts_a_run_and_learns_its_true_exit_code(
+    bench: UnitBench, make: Callable[..., SystemdExecutor]
+) -> None:
+    run = bench.running("sh", "-c", "while [ ! -e go ]; do sleep 0.02; done; exit 7")
+    bench.executor.close()
+    bench.executor = make()
+    assert bench.executor.poll(run).phase is Phase.RUNNING
+    (bench.workdir / "go").touch()
+    assert bench.end(run).exit_code == 7
+
+
+def test_the_end_of_a_run_is_told_at_once(make: Callable[..., SystemdExecutor], folder: Path) -> None:
+    changes: list[int] = []
+    bench = UnitBench(make(on_change=lambda: changes.append(1)), folder)
+    run = bench.running("sh", "-c", "while [ ! -e go ]; do sleep 0.02; done")
+    before = len(changes)
+    (bench.workdir / "go").touch()
+    until(lambda: len(changes) > before and bench.executor.poll(run).phase is Phase.EXITED)
+
+
+def test_a_run_whose_shim_is_killed_is_lost_and_nothing_of_it_is_left(bench: UnitBench) -> None:
+    run = bench.running("sh", "-c", "setsid sleep 60 & echo $! > detached; while :; do sleep 0.05; done")
+    left = int(bench.file("detached"))
+    shim = int(json.loads((bench.executor._folder(run) / "run.json").read_text())["pid"])
+    os.kill(shim, signal.SIGKILL)
+    status = bench.end(run)
+    assert (status.phase, Path(f"/proc/{left}").exists()) == (Phase.LOST, False)
+
+
+def test_systemd_that_cannot_be_asked_is_no_end_of_a_run(bench: UnitBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = bench.running("sleep", "60")
+    bench.executor._manager.close()
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/nobody-listens-here")
+    assert bench.executor.poll(run).phase is Phase.UNKNOWN
+    with pytest.raises(NotAsked):
+        bench.executor.fence(run)
+    with pytest.raises(NotAsked):
+        bench.start("true")
+    monkeypatch.delenv("DBUS_SYSTEM_BUS_ADDRESS")
+    assert bench.executor.poll(run).phase is Phase.RUNNING
+
+
+def test_a_start_that_was_not_answered_is_found_again_and_started_once(
+    bench: UnitBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = bench.executor._manager
+    start = manager.start_transient
+
+    def unheard(*args: Any) -> bool:
+        start(*args)
+        raise NotHeard("systemd did not answer in time")
+
+    run, job = bench.make("sh", "-c", "echo once >> count")
+    bench.executor._users.make_for(account_of(ALICE))
+    monkeypatch.setattr(manager, "start_transient", unheard)
+    bench.executor.start(run, job)
+    bench.executor.start(run, job)
+    assert bench.end(run).exit_code == 0
+    assert (bench.workdir / "count").read_text() == "once\n"
+
+
+# users
+
+
+def test_a_run_is_its_users_and_has_the_users_groups(bench: UnitBench) -> None:
+    of_alice, of_bob = bench.start("id"), bench.as_user(BOB, "id")
+    assert log_of(bench, of_alice).startswith(f"uid={ALICE}(alice) gid={pwd.getpwuid(ALICE).pw_gid}(alice)")
+    bench.executor._uids[of_bob.job_id] = BOB
+    assert log_of(bench, of_bob).startswith(f"uid={BOB}(bob)")
+
+
+def test_of_two_gpus_a_run_can_open_the_one_that_it_was_given(bench: UnitBench) -> None:
+    """A node that is allowed has no driver (ENXIO); one that is not is refused before (EPERM)."""
+    look = "for n in 0 1; do cat /dev/nvidia$n; done 2>&1"
+    first, second = bench.start("sh", "-c", look, devices=("GPU-a",)), bench.start("sh", "-c", look, devices=("GPU-b",))
+    none = bench.start("sh", "-c", look)
+    no_driver, refused = "No such device or address", "Operation not permitted"
+    told = [[line.rpartition(": ")[2] for line in log_of(bench, run).splitlines()] for run in (first, second, none)]
+    assert told == [[no_driver, refused], [refused, no_driver], [refused, refused]]
+
+
+def test_a_gpu_that_is_not_there_is_told_and_nothing_is_started(bench: UnitBench) -> None:
+    with pytest.raises(ExecutorError, match="GPU-z is not there any more"):
+        bench.start("true", devices=("GPU-z",))
+
+
+def test_a_user_cannot_look_into_the_folder_or_the_processes_of_another(bench: UnitBench) -> None:
+    secret = bench.running("sh", "-c", f"echo secret; {IDLES}", env={"PATH": "/usr/bin:/bin", "KEY": "topsecret"})
+    folder, command = bench.executor._folder(secret), bench.command(secret)
+    looks = [f"ls {folder}", f"cat {folder}/log", f"cat {folder}/run.json", f"ls {folder.parent.parent}",
+             f"ls {folder.parent.parent.parent}", f"ls /proc/{command}", f"tr '\\0' ' ' < /proc/{command}/cmdline",
+             f"cat /proc/{command}/environ", f"kill {command}"]  # fmt: skip
+    run = bench.as_user(BOB, "sh", "-c", "; ".join(f"{look} && echo SEEN" for look in looks))
+    bench.executor._uids[run.job_id] = BOB
+    said = log_of(bench, run)
+    assert ("SEEN" in said, "topsecret" in said, "echo secret" in said) == (False, False, False)
+    properties = bench.as_user(BOB, "systemctl", "show", unit_name(secret.token))
+    bench.executor._uids[properties.job_id] = BOB
+    told = log_of(bench, properties)
+    assert f"Id={unit_name(secret.token)}" in told
+    assert "topsecret" not in told
+    assert "echo secret" not in told
+
+
+def test_links_of_a_user_lead_root_nowhere(bench: UnitBench, folder: Path) -> None:
+    """In place of each record of a run, a link to a file of root's; then each thing that the daemon does with a run."""
+    mine = folder / "roots"
+    mine.write_text('{"token": "x"}')
+    mine.chmod(0o600)
+    run = bench.running("sh", "-c", IDLES)
+    place = bench.executor._folder(run)
+    with acting_as(account_of(ALICE)):
+        for name in ("exit.json", "stop.json.new", "stop.json", "killed.json", "progress", "members.json"):
+            (place / name).unlink(missing_ok=True)
+            (place / name).symlink_to(mine)
+    assert bench.executor.poll(run).phase is Phase.RUNNING
+    bench.executor.checkpoint(run, "the plan")
+    bench.executor.stop(run, "bob")
+    bench.end(run)
+    with acting_as(account_of(ALICE)):
+        for child in place.iterdir():
+            child.unlink()
+        place.rmdir()
+        place.symlink_to(folder)
+    bench.executor.prune(set(), bench.end(run).ended_at + timedelta(days=1))
+    assert mine.read_text() == '{"token": "x"}'
+    assert sorted(path.name for path in folder.iterdir()) == ["locks", "roots", "state", "work"]
+
+
+def test_an_end_that_a_user_made_up_frees_no_gpu(bench: UnitBench) -> None:
+    run = bench.running("sh", "-c", IDLES, devices=("GPU-a",))
+    place = bench.executor._folder(run)
+    end = {"version": 2, "token": run.token, "exit_code": 0, "ended_at": 1.0, "started_at": 0.5, "ended_by": "itself"}
+    with acting_as(account_of(ALICE)):
+        (place / "exit.json").write_text(json.dumps(end))
+    status = bench.executor.poll(run)
+    assert (status.phase, list(bench.executor.held_elsewhere(["GPU-a"]))) == (Phase.RUNNING, ["GPU-a"])
+    bench.executor.stop(run, "test")
+    ended = bench.end(run)
+    assert ended.ended_at is not None
+    assert ended.ended_at.timestamp() > 1.0
+
+
+def test_a_shim_that_its_user_stopped_does_not_outlive_a_stop(bench: UnitBench) -> None:
+    run = bench.running("sh", "-c", IDLES, grace=timedelta(seconds=0.1))
+    shim = bench.executor._manager.main_pid(unit_name(run.token))
+    os.kill(shim, signal.SIGSTOP)
+    bench.executor.stop(run, "test")
+    assert bench.end(run).ended_by is EndedBy.STOP  # systemd lets go on whom it ends
+
+
+def test_what_leaves_its_session_and_its_parents_ends_with_the_run(bench: UnitBench) -> None:
+    hide = "import os\nif os.fork(): os._exit(0)\nos.setsid()\nif os.fork(): os._exit(0)\n"
+    hide += "open('pid', 'w').write(str(os.getpid()))\n"
+    hide += "os.closerange(0, 100)\nos.execve('/bin/sleep', ['x', '600'], {})"
+    run = bench.start("sh", "-c", f'python3 -c "{hide}"; while [ ! -s pid ]; do sleep 0.02; done')
+    status = bench.end(run)
+    assert (status.exit_code, Path(f"/proc/{bench.file('pid')}").exists()) == (0, False)
+
+
+def test_what_may_be_opened_is_judged_by_the_users_rights(folder: Path) -> None:
+    shut, shared = folder / "shut", folder / "shared"
+    for path, mode in ((shut, 0o600), (shared, 0o604)):
+        path.write_text("x")
+        path.chmod(mode)
+    with acting_as(account_of(ALICE)):
+        assert [may(path, os.R_OK) for path in (shut, shared)] == [False, True]
+        with pytest.raises(PermissionError):
+            shut.read_text()
+        assert not may(shared, os.W_OK)
+    assert may(shut, os.R_OK | os.W_OK)
+    assert shut.read_text() == "x"

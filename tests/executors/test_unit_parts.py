@@ -1,0 +1,117 @@
+"""What of runs as units needs no systemd: device files, names, properties, and what a shim is handed."""
+
+import fcntl
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from greenrun.core.energy.model import Device
+from greenrun.core.errors import ExecutorError
+from greenrun.executors.units import handover
+from greenrun.executors.units.account import Account, acting_as
+from greenrun.executors.units.device_nodes import nodes_of
+from greenrun.executors.units.shim_files import why_not_for_all
+from greenrun.executors.units.unit_owners import token_of
+from greenrun.executors.units.unit_properties import properties, unit_name
+from tests.executors.bench import Bench
+
+
+def gpu(name: str, index: int, vendor: str = "nvidia") -> Device:
+    return Device(id=name, index=index, model="x", source="x", vendor=vendor, memory_bytes=None, power_w=None)
+
+
+def test_a_gpu_has_the_file_that_its_driver_says_and_not_that_of_its_index(tmp_path: Path) -> None:
+    for slot, uuid, minor in (("0000:01:00.0", "GPU-a", 3), ("0000:02:00.0", "GPU-b", 0)):
+        folder = tmp_path / "proc/driver/nvidia/gpus" / slot
+        folder.mkdir(parents=True)
+        (folder / "information").write_text(f"Model: \t\t x\nGPU UUID: \t {uuid}\nDevice Minor: \t {minor}\n")
+    devices = [gpu("GPU-a", 0), gpu("GPU-b", 1), gpu("GPU-c", 2)]
+    assert nodes_of(["GPU-a"], devices, tmp_path)[-1] == "/dev/nvidia3"
+    assert nodes_of(["GPU-b", "GPU-a"], devices, tmp_path)[-2:] == ["/dev/nvidia0", "/dev/nvidia3"]
+    with pytest.raises(ExecutorError, match="GPU-c has cannot be told"):
+        nodes_of(["GPU-c"], devices, tmp_path)
+
+
+def test_without_a_driver_of_its_maker_a_gpus_file_follows_its_index(tmp_path: Path) -> None:
+    found = nodes_of(["EMULATED-1"], [gpu("EMULATED-0", 0), gpu("EMULATED-1", 1)], tmp_path)
+    assert "/dev/nvidia1" in found
+    assert "/dev/nvidia0" not in found
+    assert nodes_of([], [gpu("EMULATED-0", 0)], tmp_path) == []
+
+
+def test_an_amd_gpu_has_the_render_node_with_its_unique_id_or_none(tmp_path: Path) -> None:
+    for node, unique in (("renderD128", "00aa"), ("renderD129", "00bb")):
+        folder = tmp_path / "sys/class/drm" / node / "device"
+        (folder / "drm" / node.replace("renderD12", "card")).mkdir(parents=True)
+        (folder / "unique_id").write_text(f"{unique}\n")
+    assert nodes_of(["GPU-00BB"], [gpu("GPU-00BB", 0, "amd")], tmp_path) == [
+        "/dev/kfd", "/dev/dri/renderD129", "/dev/dri/card9",
+    ]  # fmt: skip
+    with pytest.raises(ExecutorError, match="cannot be told from /sys/class/drm"):
+        nodes_of(["GPU-cc"], [gpu("GPU-cc", 0, "amd")], tmp_path)
+
+
+@pytest.mark.parametrize("token", ["../../x", "a b", "a;reboot", "", "a@b", "ü"])
+def test_what_is_no_token_names_no_unit(token: str) -> None:
+    with pytest.raises(ValueError, match="is no token"):
+        unit_name(token)
+
+
+def test_what_all_users_may_read_of_a_unit_has_neither_command_nor_environment(tmp_path: Path) -> None:
+    run, job = Bench(None, tmp_path).make(  # type: ignore[arg-type]
+        "echo", "secret-word", env={"KEY": "secret-value"}, time_limit=timedelta(hours=1), name="secret-name"
+    )
+    told = dict(properties(run, job, Account(uid=1234, gid=1, name="x"), ["/dev/nvidia0"], 7))
+    assert "secret" not in json.dumps(told)
+    assert (told["User"], told["DevicePolicy"], told["KillMode"]) == (("s", "1234"), ("s", "closed"), ("s", "mixed"))
+    assert told["DeviceAllow"] == ("a(ss)", [("/dev/nvidia0", "rw")])
+    assert told["RuntimeMaxUSec"][1] > 3600 * 1_000_000
+
+
+def test_a_shim_finds_what_was_handed_to_it_where_it_looks(tmp_path: Path) -> None:
+    memory, (heard, ready) = os.memfd_create("spec"), os.pipe()
+    os.write(memory, b"the spec")
+    os.lseek(memory, 0, os.SEEK_SET)
+    lock = os.open(tmp_path / "lock", os.O_RDONLY | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with handover.send(memory, ready, [lock]) as its:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.dup2(its.fileno(), 0)
+                handover.receive()
+                text = os.read(0, 100) + b" " + bytes(Path(f"/proc/self/fd/{handover.FIRST_LOCK}").readlink())
+                os.write(2, text)
+            finally:
+                os._exit(0)
+    for descriptor in (memory, ready, lock):
+        os.close(descriptor)
+    os.waitpid(pid, 0)
+    assert os.read(heard, 1000).decode() == f"the spec {tmp_path}/lock"
+    assert os.read(heard, 1) == b""  # nobody else has the other end
+    os.close(heard)
+
+
+def test_a_process_in_no_unit_of_a_run_has_no_token(tmp_path: Path) -> None:
+    for pid, line in (
+        (1, "0::/greenrun.slice/greenrun-run-ab12.service\n"),
+        (2, "0::/user.slice/x-greenrun-run-ab.service\n"),
+    ):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "cgroup").write_text(line)
+    assert [token_of(pid, tmp_path) for pid in (1, 2, 3)] == ["ab12", None, None]
+
+
+def test_a_file_that_others_cannot_reach_is_named(tmp_path: Path) -> None:
+    shut = tmp_path / "shut"
+    shut.mkdir(mode=0o700)
+    (shut / "file").write_text("")
+    assert str(tmp_path) in (why_not_for_all((str(shut / "file"),)) or "")
+
+
+def test_acting_as_oneself_changes_nothing() -> None:
+    with acting_as(Account(uid=os.geteuid(), gid=12345, name="me")):
+        assert os.getegid() != 12345
