@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from time import monotonic
 from uuid import uuid4
 
@@ -40,6 +41,7 @@ class HookDelivery:
         self._outbox, self._source, self._host, self._send = outbox, source, host, send
         self._unstored: deque[tuple[str, Event, int]] = deque(maxlen=MOST_UNSTORED)
         self._failing = ""
+        self._to_note: Callable[[], None] | None = None  # what came of the last one, until that is stored
         self.is_abandoned = False  # the store is not to be used any more
 
     def wants(self, event: Event, job: Job | None) -> bool:
@@ -55,6 +57,7 @@ class HookDelivery:
         """Tell it what is due; return when to look again; raise StoreError."""
         for _ in range(len(self._unstored)):
             self._tell_from_memory()
+        self._note_last()  # else a full disk would have it told again and again
         dropped = self._outbox.collect(self.hook.name, self.wants, now=now, most=MOST_WAITING)
         if dropped:
             log.warning("notifications dropped, too many wait", hook=self.hook.name, dropped=dropped)
@@ -71,12 +74,18 @@ class HookDelivery:
         self._note(failure)
         after = utc_now() if failure else now
         if failure is None:
-            self._outbox.told(self.hook.name, row.id)
+            self._to_note = partial(self._outbox.told, self.hook.name, row.id)
         elif after - row.since >= self.hook.retry_for:
-            self._give_up(row.id, row.event, failure, after)
+            self._to_note = partial(self._give_up, row.id, row.event, failure, after)
         else:
-            self._outbox.retry(row.id, max(now, after) + pause_after(row.tries))
+            self._to_note = partial(self._outbox.retry, row.id, max(now, after) + pause_after(row.tries))
+        self._note_last()
         return now
+
+    def _note_last(self) -> None:
+        if self._to_note is not None:
+            self._to_note()
+            self._to_note = None
 
     def _tell_from_memory(self) -> None:
         key, event, tries = self._unstored.popleft()

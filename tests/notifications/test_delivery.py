@@ -154,6 +154,28 @@ def test_what_was_not_told_when_the_daemon_died_is_told_after_the_restart_with_t
     assert after.told[0].id == bench.told[0].id
 
 
+@pytest.mark.parametrize("failure", [None, "no answer"])
+def test_what_was_sent_while_nothing_could_be_stored_is_not_sent_again_and_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch, failure: Failure
+) -> None:
+    bench = Bench(store)
+    end(store)
+    bench.failure = failure
+
+    def fails(*_: object, **__: object) -> None:
+        raise StoreError("no room left")
+
+    store.outbox.collect("ops", bench.delivery.wants, now=NOW, most=9)
+    with monkeypatch.context() as full:
+        full.setattr(store.database, "write", fails)
+        for _ in range(5):
+            with pytest.raises(StoreError):
+                bench.run()
+    bench.run()
+    assert len(bench.told) == 1
+    assert store.outbox.waiting() == ({} if failure is None else {"ops": 1})
+
+
 def test_ids_of_another_database_are_others(store: Store, tmp_path: Path) -> None:
     with Store(tmp_path / "other.db") as other:
         assert other.outbox.register(["ops"]) != store.outbox.register(["ops"])
