@@ -82,7 +82,7 @@ def make(folder: Path) -> Iterator[Callable[..., SystemdExecutor]]:
     yield executor
     manager = ServiceManager()
     for name, _ in manager.running("greenrun-run-*"):  # leave nothing running
-        manager._call("KillUnit", "ssi", (name, "all", signal.SIGKILL))
+        manager._unless_gone("KillUnit", "ssi", (name, "all", signal.SIGKILL))
     until(lambda: not manager.running("greenrun-run-*"))
     manager.close()
     for each in made:

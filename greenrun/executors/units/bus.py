@@ -22,7 +22,7 @@ PAUSE_S = 2.0  # before the bus is tried again that went away
 PATH = "/org/freedesktop/systemd1"
 _MANAGER = DBusAddress(PATH, "org.freedesktop.systemd1", "org.freedesktop.systemd1.Manager")
 _EXISTS = ("org.freedesktop.systemd1.UnitExists",)
-_NO_SUCH = ("org.freedesktop.systemd1.NoSuchUnit",)
+_NO_SUCH = ("org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.systemd1.NoSuchProcess")
 
 Property = tuple[str, tuple[str, Any]]
 
@@ -128,7 +128,7 @@ class ServiceManager:
         try:
             self._call(method, signature, body)
         except Refused as exc:
-            if exc.name not in _NO_SUCH and "No main process" not in str(exc) and "no main process" not in str(exc):
+            if exc.name not in _NO_SUCH:
                 raise
 
     def _call(self, method: str, signature: str, body: tuple[Any, ...]) -> tuple[Any, ...]:
