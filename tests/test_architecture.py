@@ -263,6 +263,7 @@ SAME_CLASS = {
     "Members": "processes of a run; runs of a group, in a report",
     "Place": "of a row in a plan, of a host in a report",
     "Problem": "that an input has; that the planner solves, as optimisation calls it",
+    "Role": "of a caller, towards a job; of a source, for a zone",
     "Schedule": "the planner's, changed in place; a policy's, as it was played",
     "Store": "the port, and what the daemon plugs into it",
 }
