@@ -8,24 +8,22 @@ import json
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
-from prometheus_client import generate_latest
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.metrics_core import Metric
 from sqlalchemy import event
 
 from greenrun.core.carbon.fallback import StalenessRules
 from greenrun.core.carbon.intensity import Kind, Series, SeriesId, Signal
-from greenrun.core.energy.model import gpus
 from greenrun.core.errors import StoreError
 from greenrun.core.jobs.job import JobSpec
 from greenrun.core.jobs.runs.anomalies import Limits
@@ -37,6 +35,7 @@ from greenrun.engine import planning, polling
 from greenrun.engine.engine import Engine, EngineSettings
 from greenrun.grid.forecast_quality import ForecastQuality
 from greenrun.meters.combined import CombinedMeter
+from greenrun.meters.counter_state import CounterFile, CounterState
 from greenrun.metrics import Health, MetricsCollector, registry_of
 from greenrun.providers import open_provider, web
 from greenrun.providers.uk_carbon_intensity import UkCarbonIntensitySettings
@@ -143,6 +142,8 @@ class Lab:
     parts: ExitStack
     tick: timedelta = timedelta(seconds=5)
     sampling: timedelta = 2 * SECOND
+    asking: timedelta = 5 * MINUTE
+    stale_after: timedelta = 2 * HOUR
     has_processor: bool = True
     now: datetime = T0
     gpus: int = 3
@@ -151,6 +152,7 @@ class Lab:
     projects: dict[int, str] = field(default_factory=dict)
     free: int = DISK // 2
     unstored: list[datetime] = field(default_factory=list)  # when a change could not be stored
+    foreign: list[tuple[str, float, datetime, datetime]] = field(default_factory=list)  # watts of others, from, until
     is_sampling: bool = True
     is_ticking: bool = True
     is_up: bool = True
@@ -167,7 +169,8 @@ class Lab:
         self.processor.run_until(self.now)
         self.gpu_meter = gpu_meter(self.driver, self.folder, lambda: self.now)
         self.cpu_meter = self.processor.meter(lambda: self.now)
-        self.meter = CombinedMeter([self.gpu_meter, self.cpu_meter])
+        self.meters = [self.gpu_meter, *([self.cpu_meter] if self.has_processor else [])]
+        self.meter = CombinedMeter(self.meters)
         self.source = open_provider(GRID, UkCarbonIntensitySettings(), lambda key: self.now, timedelta(0))
         assert self.source.web is not None
         self.parts.callback(self.source.web.close)
@@ -186,7 +189,7 @@ class Lab:
             marginal=[self.marginal],
             settings=EngineSettings(
                 zone=ZONE, tick=self.tick, options=options, anomalies=limits,
-                staleness=StalenessRules(stale_after=2 * HOUR),
+                staleness=StalenessRules(stale_after=self.stale_after),
             ),
         )  # fmt: skip
         self.watch = HealthWatch([
@@ -228,19 +231,25 @@ class Lab:
         """Let time pass, and yield what is scraped meanwhile; `each` is what the script does at every second."""
         while self.now <= until:
             each()
-            if self.is_sampling:
-                self.processor.run_until(self.now)
-                self.gpu_meter.sample()
-                self.cpu_meter.sample()
-            if (self.now - T0) % (5 * MINUTE) == timedelta(0) or self.asked_at is None:
+            if self.is_sampling and self._is_time(self.sampling):
+                self._sample()
+            if self.is_ticking and (self._is_time(self.asking) or self.asked_at is None):
                 self.ask()
-            if (self.now - T0) % self.tick == timedelta(0) and self.is_ticking:
+            if self.is_ticking and self._is_time(self.tick):
                 self._tick()
-            if (self.now - T0) % EVERY == timedelta(0):
+            if self.is_up and self._is_time(EVERY):
                 self.watch.look()
-                if scraped and self.is_up:
-                    yield from lines(generate_latest(self.registry).decode(), self.now)
-            self._at(self.now + self.sampling)
+                yield from lines(self.registry.collect(), self.now) if scraped else ()
+            self._at(self.now + SECOND)
+
+    def _is_time(self, every: timedelta) -> bool:
+        return (self.now - T0) % every == timedelta(0)
+
+    def _sample(self) -> None:
+        if self.has_processor:
+            self.processor.run_until(self.now)
+        for one in self.meters:
+            one.sample()
 
     def ask(self) -> None:
         """Ask the sources."""
@@ -283,6 +292,9 @@ class Lab:
         self.patched.setattr(web, "pause", lambda seconds, over=None: None)
         self.patched.setattr(web, "monotonic", lambda: steady_s(self.now))
         self.patched.setattr(Database, "write", self._watched(Database.write))
+        kept: dict[Path, dict[str, CounterState]] = {}  # in memory, since it is written at each reading
+        self.patched.setattr(CounterFile, "save", lambda file, boards: kept.update({file._path: dict(boards)}))
+        self.patched.setattr(CounterFile, "load", lambda file: dict(kept.get(file._path, {})))
         self.patched.setattr(polling, "stopwatch", self.clocks.polling)
         self.patched.setattr(planning, "stopwatch", self.clocks.planning)
         self.patched.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=DISK, free=self.free))
@@ -319,7 +331,8 @@ class Lab:
 
     def _loads(self, device: str) -> list[tuple[float, datetime, datetime]]:
         known = self.world.processes.values()
-        return [(self._watts(one), one.started_at, one.ends_at) for one in known if device in one.devices]
+        others = [row for name, *row in self.foreign if name == device]
+        return [*others, *((self._watts(one), one.started_at, one.ends_at) for one in known if device in one.devices)]
 
     def _watts(self, one: Process) -> float:
         return WATTS.idle if self.projects[one.job_id] == HUNG else WATTS.busy
@@ -333,21 +346,16 @@ def lab(folder: Path, store: Store, grid: Grid, **more: Any) -> Iterator[Lab]:
         yield Lab(folder=folder, store=store, grid=grid, parts=parts, **more)
 
 
-def lines(exposition: str, at: datetime) -> Iterator[str]:
-    """Return what was scraped at an instant as Prometheus keeps it: with its labels, and the instant."""
-    for name, labels, value in samples(exposition):
-        inside = ",".join(f"{label}={json.dumps(text, ensure_ascii=False)}" for label, text in labels.items())
-        yield f"{name}{{{inside}}} {value!r} {at.timestamp():.3f}\n"
-
-
-def samples(exposition: str) -> Iterator[tuple[str, Mapping[str, str], float]]:
-    """Return each sample with the labels that Prometheus gives it."""
-    for family in text_string_to_metric_families(exposition):
+def lines(families: Iterable[Metric], at: datetime) -> Iterator[str]:
+    """Return what was collected at an instant as Prometheus keeps it: with its labels, and the instant."""
+    for family in families:
         for sample in family.samples:
-            told = {"exported_job" if name == "job" else name: value for name, value in sample.labels.items()}
-            yield sample.name, {**told, "job": "greenrun", "instance": "lab:9753"}, sample.value
+            yield f"{_series(sample.name, tuple(sample.labels.items()))} {sample.value!r} {at.timestamp():.3f}\n"
 
 
-def known_gpus(one: Lab) -> list[str]:
-    """The GPUs that the daemon knows."""
-    return [device.id for device in gpus(one.meter.devices())]
+@lru_cache(maxsize=4096)
+def _series(name: str, labels: tuple[tuple[str, str], ...]) -> str:
+    own = {"exported_job" if label == "job" else label: value for label, value in labels}
+    told = {**own, "job": "greenrun", "instance": "lab:9753"}
+    inside = ",".join(f"{label}={json.dumps(value, ensure_ascii=False)}" for label, value in told.items())
+    return f"{name}{{{inside}}}"
