@@ -89,7 +89,7 @@ def place(store: Store, jobs: int) -> None:
 
 def compare(store: Store, end: datetime) -> None:
     """Compare all pending runs, as the daemon does, a batch a tick."""
-    comparing, took_s = BaselineComparison(store), []
+    comparing, took_s = BaselineComparison(store.baselines, store.grid), []
     while store.baselines.uncompared(end, limit=1):
         began = process_time()
         comparing.compare(timedelta(0), end)

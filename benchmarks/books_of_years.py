@@ -98,7 +98,7 @@ def live_a_day(store: Store, day: datetime, slot: timedelta, step: timedelta, jo
     store.grid.save_intensities(measured, fetched_at=end)
     while rows := store.books.unsettled(day + DAY):
         store.books.settle({row.id: price(row.slice, measured, row.pue) for row in rows}, now=end)
-    comparing = BaselineComparison(store)
+    comparing = BaselineComparison(store.baselines, store.grid)
     while store.baselines.uncompared(day + DAY, limit=1):
         comparing.compare(timedelta(0), end)
 

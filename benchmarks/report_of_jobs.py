@@ -110,7 +110,7 @@ def build(state: Path, jobs: int, start: datetime, end: datetime) -> None:
         measured = intensities(start, end)
         store.grid.save_intensities(measured, fetched_at=end + 2 * DAY)
         book(store, placed, start, end, measured, draw)
-        comparing = BaselineComparison(store)
+        comparing = BaselineComparison(store.baselines, store.grid)
         while store.baselines.uncompared(end, limit=1):
             comparing.compare(timedelta(0), end + 2 * DAY)
         while store.books.merge(end, limit=20_000):
