@@ -117,6 +117,10 @@ class Timeline:
 
     def is_free(self, start_s: float, end_s: float, units: int) -> bool:
         """Tell whether `units` are free over `[start_s, end_s)`."""
+        if units in self._blocked and units <= self.units:  # it is known already: one look instead of two and a sum
+            begins, ends = self._blocked[units]
+            following = ends.searchsorted(start_s + EPSILON_S, "right")
+            return bool(following == len(begins) or begins[following] >= end_s - EPSILON_S)
         at_s = self._at_s[: self._count]
         first = at_s.searchsorted(start_s + EPSILON_S, "right") - 1
         last = at_s.searchsorted(end_s - EPSILON_S, "right")

@@ -33,6 +33,7 @@ def test_a_job_fits_where_every_second_has_room(wanted: list[tuple[int, int, int
     line, taken = _made(wanted)
     starts = np.arange(END - length, dtype=float)
     expected = [_free(taken, int(start), length, units) for start in starts]
+    assert [line.is_free(start, start + length, units) for start in starts] == expected  # before the blocked are known
     assert line.fits(starts, length, units).tolist() == expected
     assert [line.is_free(start, start + length, units) for start in starts] == expected
     assert line.first_fit(0.0, length, units) in [*np.flatnonzero(expected), END - length]

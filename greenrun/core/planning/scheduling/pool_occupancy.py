@@ -111,7 +111,7 @@ class Occupancy:
         for pool in pools:
             free, beside_s = self.pools[pool].starts(starts_s, length_s, units)
             frees.append(free)
-            besides_s.append(beside_s[(beside_s > self._release_s[row]) & (beside_s < self._latest_s[row])])
+            besides_s.append(beside_s)
         is_free = frees[0] if len(frees) == 1 else np.logical_or.reduce(frees)
         found = np.where(is_free, costs, np.inf)
         best, place = first_least(found), None
@@ -119,13 +119,19 @@ class Occupancy:
             pool = next(pool for pool, free in zip(pools, frees, strict=True) if free[best])
             nth, cost = low + best if at is None else int(at[best]), float(costs[best])
             place = Place(float(starts_s[best]), pool, float(self._candidates.grams[nth]), cost, False)
-        beside_s = besides_s[0] if len(besides_s) == 1 else np.sort(np.concatenate(besides_s))
-        if not len(beside_s):
+        beside_s = besides_s[0] if len(besides_s) == 1 else np.concatenate(besides_s)
+        inside = ((beside_s > self._release_s[row]) & (beside_s < self._latest_s[row])).nonzero()[0]
+        if not len(inside):
             return place
+        beside_s = beside_s[inside]
+        if len(pools) > 1:
+            order = beside_s.argsort(kind="stable")  # of equals those of the first pool come first
+            inside, beside_s = inside[order], beside_s[order]
         start_s = self._cheapest_beside(row, pools[0], beside_s, starts_s, costs)
         if start_s is None:
             return place
-        pool = next(pool for pool, own_s in zip(pools, besides_s, strict=True) if start_s in own_s)
+        up_to = np.cumsum([len(own_s) for own_s in besides_s])
+        pool = pools[int(up_to.searchsorted(inside[beside_s.searchsorted(start_s)], "right"))]
         other = self.value.place_at(row, start_s, pool)
         return earliest_cheapest([place, other] if place else [other])
 
