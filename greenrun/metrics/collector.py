@@ -28,7 +28,7 @@ from greenrun.core.jobs.access import Sharing
 from greenrun.core.jobs.job import Anomaly, Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import FORCED, ReasonCode
 from greenrun.core.planning.model import Placement, Plan, Waiting
-from greenrun.metrics.devices import device_metrics, meter_metrics
+from greenrun.metrics.devices import OTHER, device_metrics, meter_metrics
 from greenrun.metrics.forecast_quality import quality_metrics
 from greenrun.metrics.from_zero import FromZero
 from greenrun.metrics.grid import grid_metrics, request_metrics
@@ -41,7 +41,6 @@ log = structlog.get_logger("greenrun.metrics")
 
 MAX_PROJECTS = 16  # several totals of each: with 8 running jobs all series together stay below 500
 MAX_RUNNING_JOBS = 50
-OTHER = "other"
 # Jobs without a place in the plan whose turn comes with another job, or when their user lets them go.
 TAKE_THEIR_TURN = (ReasonCode.WAITS_FOR, ReasonCode.ARRAY_FULL, ReasonCode.CANCEL_REQUESTED, ReasonCode.HELD)
 BOOKED_EACH = timedelta(minutes=1)  # energy is booked up to a whole minute, which may just not be over

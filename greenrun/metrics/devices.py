@@ -10,6 +10,8 @@ from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.job import Run
 from greenrun.metrics.state import LiveState
 
+MAX_USERS = 8  # of each GPU that have processes beside the run which holds it; the rest are told together
+OTHER = "other"
 _GPU = ("gpu_uuid",)
 _ENERGY = {
     Component.GPU: ("greenrun_gpu_energy_joules_total", "Energy used by the GPU.", "gpu_uuid"),
@@ -60,8 +62,11 @@ def _availability(state: LiveState) -> Iterator[Metric]:
         may.add_metric((device.id,), float(not found.absences))
         for code in dict.fromkeys(absence.code.value for absence in found.absences):
             why.add_metric((device.id, code), 1.0)
-        for user in dict.fromkeys(occupant.user or "" for occupant in found.occupants or ()):
-            theirs = [occupant for occupant in found.occupants or () if (occupant.user or "") == user]
+        occupants = found.occupants or ()
+        shown = list(dict.fromkeys(sorted(occupant.user or "" for occupant in occupants)))[:MAX_USERS]
+        users = [(occupant.user or "") if (occupant.user or "") in shown else OTHER for occupant in occupants]
+        for user in dict.fromkeys(users):
+            theirs = [occupant for occupant, name in zip(occupants, users, strict=True) if name == user]
             count.add_metric((device.id, user), len(theirs))
             memory.add_metric((device.id, user), sum(occupant.memory_bytes or 0 for occupant in theirs))
     yield from (may, why, count, memory)

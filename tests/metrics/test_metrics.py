@@ -20,10 +20,12 @@ from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import MeterHealth
 from greenrun.core.errors import StoreError
 from greenrun.core.histogram import FORECAST_ERROR, PLAN_DURATION, REQUEST_DURATION, Histogram, added
+from greenrun.core.jobs.availability import GpuState, Occupant
 from greenrun.core.jobs.job import Anomaly, Outcome, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.model import Plan, Waiting
 from greenrun.metrics import LINGER, MAX_PROJECTS, MAX_RUNNING_JOBS, TOTALS, Health, MetricsCollector, registry_of
+from greenrun.metrics.devices import MAX_USERS
 from greenrun.metrics.live import plan_metrics
 from tests.api.fakes import (
     CPU,
@@ -105,6 +107,16 @@ def test_what_is_not_known_is_absent(scrape: Scrape) -> None:
     )
     assert [line for line in samples if line.startswith(unknown)] == []
     assert "NaN" not in text
+
+
+def test_of_two_thousand_users_of_a_gpu_eight_are_named_and_nothing_is_lost(scrape: Scrape) -> None:
+    many = tuple(Occupant(pid=pid, user=f"user{pid:04}", memory_bytes=10) for pid in range(2000))
+    scrape.scheduler.of_gpu = GpuState(occupants=many)
+    for name, whole in (("greenrun_gpu_others_processes", 2000.0), ("greenrun_gpu_others_memory_bytes", 20_000.0)):
+        told = scrape.labels(name)
+        assert len(told) == MAX_USERS + 1
+        assert sum(scrape.value(name, **labels) or 0.0 for labels in told) == whole
+        assert scrape.value(name, **{**told[0], "user": "other"}) == whole * (1 - MAX_USERS / 2000)
 
 
 def test_projects_beyond_the_bound_are_summed_as_other_and_the_known_ones_stay(scrape: Scrape) -> None:
