@@ -16,13 +16,15 @@ LITTLE_BYTES, TOO_LITTLE_BYTES = 1 << 30, 16 << 20
 
 def check_permissions(config: Config) -> Iterator[Finding]:
     """Look at whether this user may write where the settings say, and nobody else may."""
-    yield from _check_folder(config.paths.state, "state folder", "paths.state", is_private=True)
+    is_shared = config.server.is_system  # users then pass through it to what is their own
+    yield from _check_folder(config.paths.state, "state folder", "paths.state", shut=0o044 if is_shared else 0o055)
     yield from _check_content(config.paths.state)
     yield from _check_socket(config.api.socket)
-    yield from _check_folder(config.paths.locks, "folder of GPU locks", "paths.locks", is_private=False)
+    yield from _check_folder(config.paths.locks, "folder of GPU locks", "paths.locks")
 
 
-def _check_folder(folder: Path, what: str, setting: str, *, is_private: bool) -> Iterator[Finding]:
+def _check_folder(folder: Path, what: str, setting: str, *, shut: int = 0) -> Iterator[Finding]:
+    """Look at whether this user may write there, and others may neither write nor what `shut`, part of a mode, says."""
     there = _nearest(folder)
     if not there.is_dir():
         yield failed(Area.PERMISSIONS, f"the {what} {folder} cannot be made: {there} is no folder", f"set {setting}")
@@ -37,10 +39,10 @@ def _check_folder(folder: Path, what: str, setting: str, *, is_private: bool) ->
         yield failed(Area.PERMISSIONS, f"the {what} {folder} cannot be used: you may not write in {there}", remedy)
         return
     mode = stat.S_IMODE(there.stat().st_mode)
-    if there == folder and is_private and mode & 0o022:
+    if there == folder and shut and mode & 0o022:
         text = f"others may write in the {what} {folder} (mode {mode:o}), and so change jobs and logs"
         yield failed(Area.PERMISSIONS, text, f"chmod 700 {folder}")
-    elif there == folder and is_private and mode & 0o055:
+    elif there == folder and mode & shut:
         text = f"others may read the {what} {folder} (mode {mode:o}): commands and logs of jobs"
         yield warning(Area.PERMISSIONS, text, f"chmod 700 {folder}")
     else:
@@ -79,7 +81,7 @@ def _check_socket(path: Path) -> Iterator[Finding]:
         text = f"the folder {place} {why}, so others could put a socket of their own in the place of greenrun's"
         yield failed(Area.PERMISSIONS, f"{text}: the daemon does not start", f"chmod 700 {place}, or set api.socket")
         return
-    yield from _check_folder(path.parent, "folder of the socket", "api.socket", is_private=False)
+    yield from _check_folder(path.parent, "folder of the socket", "api.socket")
 
 
 def check_disk(state: Path) -> Iterator[Finding]:
