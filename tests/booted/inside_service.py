@@ -204,3 +204,20 @@ def test_jobs_go_on_while_the_service_is_stopped() -> None:
     run("systemctl", "start", "greenrun")
     ended = wait_for(mine, "failed")
     assert ended["runs"][-1]["exit_code"] == 5
+
+
+def test_a_reload_takes_all_settings_or_none() -> None:
+    def status() -> str:
+        return run("systemctl", "show", "--property=StatusText", "--value", "greenrun").stdout
+
+    text = CONFIG.read_text()
+    CONFIG.write_text(f"{text}\n[jobs]\nmax_queued = 0\n")
+    run("systemctl", "reload", "greenrun")
+    until(lambda: "not taken" in status() and "jobs.max_queued" in status())
+    assert run(GREENRUN, "list", user="alice").returncode == 0
+    CONFIG.write_text(f"{text}\n[jobs]\nmax_queued = 7\n")
+    before = main_pid()
+    run("systemctl", "reload", "greenrun")
+    until(lambda: "read again" in status())
+    until(lambda: run(GREENRUN, "list", user="alice", code=None).returncode == 0, "it answers again")
+    assert main_pid() == before
