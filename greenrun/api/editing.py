@@ -11,6 +11,7 @@ from greenrun.api.as_user import looking_as
 from greenrun.api.job_models import JobOut, jobs_out
 from greenrun.api.job_request import JobIn, to_spec
 from greenrun.api.json_types import RequestModel
+from greenrun.api.needs import variable_problems
 from greenrun.api.orders import OrderIn, select_ids
 from greenrun.api.problems import field_problem
 from greenrun.api.service import Service
@@ -180,6 +181,7 @@ def _edited(
     with looking_as(job.uid, daemon.settings):
         before = [] if env is not None else problems_of(as_it_is, job.user, now, here)
         wrong = [*problems_of(checked, job.user, now, here), *_too_late(job, spec, env is not None, now)]
+        wrong += variable_problems(spec, daemon.settings.variables) if env is not None else []
         (noted,) = with_noted_files([spec]) if is_other else [spec]
     wrong += vain_dependencies(spec, states) if env is not None else []
     return noted, [row for row in wrong if row not in before]

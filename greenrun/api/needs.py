@@ -9,6 +9,7 @@ from greenrun.core.errors import InputProblem
 from greenrun.core.jobs.job import JobSpec
 from greenrun.core.jobs.log_names import ID_LETTERS, INDEX_LETTERS, PATTERNS, letters_of, unknown_patterns
 from greenrun.core.jobs.script_argument import script_argument
+from greenrun.core.jobs.site_variables import VariableRules
 from greenrun.executors.command_files.env_file import variables_in
 from greenrun.executors.command_files.programs import DEFAULT_PATH, found_program, why_not_executable
 from greenrun.executors.units.account import may
@@ -45,6 +46,12 @@ def env_file_variables(spec: JobSpec) -> dict[str, str]:
         return variables_in(spec.env_file) if spec.env_file and Path(spec.env_file).is_file() else {}
     except OSError:
         return {}
+
+
+def variable_problems(spec: JobSpec, rules: VariableRules) -> Iterator[InputProblem]:
+    """Yield which of the job's variables the site does not let it be given."""
+    if why := rules.problem(spec.env, env_file_variables(spec)):
+        yield InputProblem(field="env", message=why)
 
 
 def script_of(spec: JobSpec) -> Path | None:

@@ -12,6 +12,7 @@ from greenrun.api.advice import of_shared_log, of_untold, warnings_of, warnings_
 from greenrun.api.as_user import looking_as
 from greenrun.api.job_models import JobOut, SubmittedJobOut, job_out, jobs_out
 from greenrun.api.job_request import JobIn, to_spec, to_specs
+from greenrun.api.needs import variable_problems
 from greenrun.api.orders import select_ids
 from greenrun.api.service import Preview, Service
 from greenrun.api.validation import Here, problems_of
@@ -290,7 +291,13 @@ def _check(
     here: Here = {}
     with looking_as(caller.uid, daemon.settings):
         found = [
-            [*problems_of(each[0], caller.name, now, here), *vain_dependencies(each[0], states)] if each else []
+            [
+                *problems_of(each[0], caller.name, now, here),
+                *vain_dependencies(each[0], states),
+                *variable_problems(each[0], daemon.settings.variables),
+            ]
+            if each
+            else []
             for each in groups
         ]
     problems = [row for index, rows in enumerate(found) for row in _with_index(rows, index, groups)]

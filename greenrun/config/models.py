@@ -28,6 +28,7 @@ from greenrun.config.reports import ReportsSettings, UncertaintySettings
 from greenrun.config.server_mode import ServerSettings
 from greenrun.config.sharing import ProjectName, ProjectSettings, SharingSettings
 from greenrun.config.values import Address, Bytes, Names, OptionalAddress
+from greenrun.core.jobs.site_variables import VariableRules
 from greenrun.core.jobs.spec import GpuIds
 from greenrun.paths import DEFAULT_SOCKET, DEFAULT_STATE, JOB_ENVIRONMENT, find_locks
 from greenrun.providers.settings import Duration, ExpandedPath, PositiveDuration, ProviderSettings, Section
@@ -90,14 +91,31 @@ class PlannerSettings(Section):
 class JobsSettings(Section):
     """[jobs]; `env` names variables that a job gets from its submitter, `*` stands for any ending.
 
+    Of all that submitters give, only `env_allowed` is passed and nothing of `env_refused`; a value of `env_from_file`
+    may come from a file alone.
+
     `gpu_ids` is how CUDA_VISIBLE_DEVICES names the GPUs of a job that does not say.
     """
 
     env: Names = JOB_ENVIRONMENT
+    env_allowed: Names = ("*",)
+    env_refused: Names = ()
+    env_from_file: Names = ()
     gpu_ids: GpuIds = GpuIds.UUID
     log_cap: Bytes = 2**30
     checkpoint_retention: PositiveDuration = timedelta(days=30)
     max_queued: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+
+    @model_validator(mode="after")
+    def _passes_what_it_takes_over(self) -> Self:
+        if why := self.variables.problem(self.env):
+            raise ValueError(f"env takes over what jobs may not be given: {why}")
+        return self
+
+    @property
+    def variables(self) -> VariableRules:
+        """Which variables jobs may be given."""
+        return VariableRules(allowed=self.env_allowed, refused=self.env_refused, from_file=self.env_from_file)
 
 
 def _on_this_machine(address: Address | None) -> Address | None:

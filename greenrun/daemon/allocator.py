@@ -1,7 +1,10 @@
-"""Memory: the C library gives back what a plan no longer needs, and Python looks for garbage less often."""
+"""Memory: the C library gives back what is free, Python looks for garbage less often, and no core dump shows any."""
 
 import ctypes
 import gc
+import resource
+
+import structlog
 
 # of malloc.h, mallopt(3)
 _M_TRIM_THRESHOLD = -1
@@ -10,6 +13,10 @@ _M_ARENA_MAX = -8
 
 KEPT_BYTES = 128 * 1024  # glibc's own default, which it raises up to 32 MiB as soon as large arrays are freed
 ARENAS = 2  # by default eight for each core
+
+log = structlog.get_logger("greenrun.daemon.allocator")
+
+PR_SET_DUMPABLE = 4  # of prctl(2)
 
 
 def give_memory_back() -> bool:
@@ -32,3 +39,15 @@ def collect_seldom() -> None:
     gc.collect()
     gc.freeze()  # what is there now, modules most of all, stays
     gc.set_threshold(50_000, 20, 50)
+
+
+def forbid_core_dumps() -> None:
+    """Let no core of this process be dumped, nor its memory be read by others but root.
+
+    The limit alone is not heeded where cores are piped to a program. Both are of this process: what it executes may be
+    dumped again, as far as its own limits go, and the hard limit stays.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0):
+        log.warning("core dumps cannot be forbidden: this system knows no prctl for it", errno=ctypes.get_errno())

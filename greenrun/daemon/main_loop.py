@@ -9,7 +9,7 @@ import structlog
 
 from greenrun.config import Config, load_config
 from greenrun.core.errors import ConfigError, GreenrunError
-from greenrun.daemon.allocator import collect_seldom, give_memory_back
+from greenrun.daemon.allocator import collect_seldom, forbid_core_dumps, give_memory_back
 from greenrun.daemon.daemon import Daemon
 from greenrun.daemon.log_setup import configure_logs
 from greenrun.daemon.systemd import notify
@@ -50,6 +50,7 @@ def serve(config: Config) -> int:
         signal.signal(number, lambda *_: asked.stop())
     signal.signal(signal.SIGHUP, lambda *_: asked.reload())
     notify("EXTEND_TIMEOUT_USEC=3600000000")  # an hour: a new release may have to rewrite a database of years
+    forbid_core_dumps()
     give_memory_back()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     former: Config | None = None

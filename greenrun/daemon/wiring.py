@@ -121,6 +121,7 @@ def api_settings(config: Config) -> ServiceSettings:
         max_queued=config.jobs.max_queued,
         told_of=tuple({topic.value for hook in config.notify.values() for topic in hook.events}),
         access=access_rules(config),
+        variables=config.jobs.variables,
         hosts=config.api.hosts,
         is_shared=config.server.is_system,
     )

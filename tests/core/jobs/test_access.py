@@ -45,7 +45,11 @@ def test_a_job_is_its_owners_the_admins_and_the_operators(others: Sharing) -> No
 
 
 def test_a_role_is_by_the_kernel_or_by_a_group_that_the_site_names() -> None:
-    assert [rules().role(viewer) for viewer in (BOB, EVE, ROOT)] == [Role.USER, Role.ADMIN, Role.OPERATOR]
+    assert [rules().role(viewer) for viewer in (BOB, EVE, ROOT)] == [
+        Role.USER,
+        Role.ADMIN,
+        Role.OPERATOR,
+    ]
     assert AccessRules().role(EVE) is Role.USER  # no group is one of admins unless the site says so
 
 
