@@ -26,6 +26,7 @@ from greenrun.measuring.result import (
     quality_of,
     uncertainty_pct,
     why_unknown,
+    without_jump,
 )
 from greenrun.measuring.visible_gpus import chosen
 from greenrun.measuring.window_intensity import WindowIntensity
@@ -259,6 +260,7 @@ class Measurement:
     def _result_at(self, end: datetime, end_s: float) -> Result:
         with self._turn:
             uses = [watch.nothing() if self._is_set_back else watch.used(end) for watch in self._watches]
+        uses = without_jump(uses, (end - self._start).total_seconds(), end_s - self._start_s)
         summed = counted(uses)
         unclear = self._chosen.why
         duration_s, energy_j = end_s - self._start_s, None if unclear else total_j(summed)

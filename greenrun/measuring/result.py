@@ -1,10 +1,11 @@
 """The result of a measurement, as a value, as JSON and as a sentence."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from greenrun.clock import CLOCK_STEP_S
 from greenrun.core.energy.model import Quality, worst
 from greenrun.core.energy.window import WindowEnergy
 from greenrun.core.formatting import (
@@ -129,6 +130,14 @@ def mean_intensity(emitted: "WindowEmissions") -> MeanIntensity:
         signal=emitted.series.signal.value,
         kinds={kind.value: share for kind, share in emitted.kinds.items()},
     )
+
+
+def without_jump(uses: Sequence[WindowEnergy], clock_s: float, duration_s: float) -> list[WindowEnergy]:
+    """Return what devices used, with gaps as long as they were: a clock set forward meanwhile makes them no longer."""
+    ahead_s = clock_s - duration_s
+    if ahead_s <= CLOCK_STEP_S:
+        return list(uses)
+    return [replace(use, gap_s=min(max(0.0, use.gap_s - ahead_s), duration_s)) for use in uses]
 
 
 def measured_device(use: WindowEnergy, duration_s: float, *, in_total: bool) -> MeasuredDevice:
