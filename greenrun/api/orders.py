@@ -118,7 +118,9 @@ def select_ids(daemon: Service, caller: Viewer, selector: Selector, purpose: str
     if selector.everything and selector.words:
         raise _invalid("all", f"all: {ALL_AND_SOME}")
     found = daemon.store.jobs.select(selector, PURPOSES[purpose], uid=caller.uid, permit=control_of(daemon, caller))
-    require_found(found.problems)
+    if found.problems:  # else each number of no job is told where it is asked for
+        unknown = (JobNotFound(f"there is no job {job_id}") for job_id in found.unknown)
+        require_found([*found.problems, *unknown])
     return found.ids
 
 

@@ -155,6 +155,9 @@ def test_jobs_are_read_as_people_name_them(world: World) -> None:
     assert [job["id"] for job in read.json()] == [7, 1, 2]
     whole = world.ask("GET", "/v1/jobs/select", params={"job": "train", "for": "wait"})
     assert [job["id"] for job in whole.json()] == [6]
+    mixed = world.ask("GET", "/v1/jobs/select", params={"job": ["99", "abc"], "for": "wait"})
+    assert mixed.status_code == 404
+    assert all(part in mixed.json()["detail"] for part in ("there is no job 99", "'abc'"))
     none = world.ask("GET", "/v1/jobs/select", params={"job": ["x", "y[1]"]})
     assert (none.status_code, none.json()["title"]) == (404, "job not found")
     assert "'x'" in none.json()["detail"]

@@ -163,10 +163,14 @@ class Directory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The ids that were found, each once, in the order named; and what could not be found, with the reason."""
+    """The ids that were found, each once, in the order named; and what could not be found, with the reason.
+
+    Of the ids, `unknown` are numbers of no job: who takes the jobs one by one tells so of each.
+    """
 
     ids: tuple[int, ...] = ()
     problems: tuple[JobError, ...] = ()
+    unknown: tuple[int, ...] = ()
 
 
 @dataclass
@@ -179,7 +183,7 @@ class _Found:
 
 def select(selector: Selector, purpose: Purpose, directory: Directory) -> Selection:
     """Return the jobs that are meant, and an error for each word that names none."""
-    found, resolver = _Found(), _Resolver(selector, purpose, directory)
+    found, resolver, unknown = _Found(), _Resolver(selector, purpose, directory), list[int]()
     if not selector.words:
         waits = purpose.several is Several.AWAITED and not selector.states  # nobody waits for all that ever ended
         known = directory.of_user(unfinished_only=purpose.unfinished_only or waits)
@@ -195,8 +199,9 @@ def select(selector: Selector, purpose: Purpose, directory: Directory) -> Select
         else:
             found.ids |= {job.id: None for job in jobs}
             found.ids |= dict.fromkeys(resolver.unknown)
+            unknown += resolver.unknown
             resolver.unknown.clear()
-    return Selection(tuple(found.ids), tuple(found.problems))
+    return Selection(tuple(found.ids), tuple(found.problems), tuple(dict.fromkeys(unknown)))
 
 
 class _Resolver:
