@@ -79,7 +79,7 @@ def avoided(half_hour: Scraped, at: datetime) -> Told:
 def by_run(half_hour: Scraped, at: datetime, of: str) -> Told:
     """What each shown run had used by then, by all that its job is told by."""
     ends = f"BETWEEN '2000' AND '{at + SECOND:%FT%H:%M:%S}'"
-    by = "jobs.id || ' run ' || jobs.project || ' ada'"
+    by = "jobs.id || ' job ' || jobs.id || ' ' || jobs.project || ' ada'"
     if of == "grams":
         found = half_hour.booked(G.format(by=by, who=OF_JOBS, stage="booked", within=ends))
     else:
