@@ -204,10 +204,16 @@ def arrays(columns: Iterable[Sequence[Any]]) -> dict[str, npt.NDArray[Any]]:
     return {name: np.array(column, dtype=_TYPES.get(name, np.float64)) for name, column in named}
 
 
-def joined(chunks: Sequence[dict[str, npt.NDArray[Any]]], devices: Sequence[str], series: Sequence[SeriesId]) -> Parts:
-    """Return what was read in chunks as a whole."""
-    whole = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in COLUMNS} if chunks else None
-    return _made(devices, series, whole or arrays([()] * len(COLUMNS)))
+def empty(room: int) -> dict[str, npt.NDArray[Any]]:
+    """Return columns with room for so many parts."""
+    return {name: np.empty(room, dtype=_TYPES.get(name, np.float64)) for name in COLUMNS}
+
+
+def filled(
+    columns: dict[str, npt.NDArray[Any]], length: int, devices: Sequence[str], series: Sequence[SeriesId]
+) -> Parts:
+    """Return the parts that columns hold up to a length."""
+    return _made(devices, series, {name: column[:length] for name, column in columns.items()})
 
 
 def _made(devices: Sequence[str], series: Sequence[SeriesId], columns: dict[str, Any]) -> Parts:

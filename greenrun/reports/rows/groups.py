@@ -56,9 +56,10 @@ def significants(values: Floats) -> Floats:
     """Return quotients of sums to the digits that these are good for."""
     size = np.abs(values)
     is_usual = (size >= _SMALL) & (size < _LARGE)
-    power = DIGITS - 1 - np.floor(np.log10(np.where(is_usual, size, 1.0))).astype(np.int64)
+    usual = np.where(is_usual, values, 1.0)
+    power = DIGITS - 1 - np.floor(np.log10(np.abs(usual))).astype(np.int64)
     scale = _POWERS[power]  # exact, so that what is divided by it is what its digits are read as
-    rounded = np.round(values * scale) / scale
+    rounded = np.round(usual * scale) / scale
     if not (others := ~is_usual & (values != 0) & ~np.isnan(values)).any():
         return np.where(is_usual, rounded, values)
     rounded[others] = [significant(value) for value in values[others].tolist()]

@@ -1,7 +1,7 @@
 """Read the jobs and runs of a period as columns, and what rows tell of single jobs."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -18,6 +18,7 @@ from greenrun.core.jobs.spec import title_of
 from greenrun.store.columns import among
 from greenrun.store.tables import BASELINES, JOBS, RUNS
 
+AT_ONCE = 2000  # rows of the database that are there as such at one time
 NOT_ENDED = "a run has not ended"
 NOT_SETTLED = "not all of it is settled yet"
 
@@ -26,17 +27,21 @@ _STATE = {state.value: at for at, state in enumerate(STATES)}
 
 
 def jobs_and_runs(
-    session: Session, start: datetime, end: datetime, booked: Collection[int], peaks_w: Mapping[int, float]
+    session: Session, start: datetime, end: datetime, booked: Collection[int], peaks_w: Floats
 ) -> tuple[JobTable, RunTable]:
     """Return the jobs that held something then, or have slices of it (`booked`), with all of their runs, each by id."""
     overlaps = (RUNS.c.started_at < end) & or_(RUNS.c.ended_at.is_(None), RUNS.c.ended_at >= start)
     query = select(RUNS.c.id, RUNS.c.job_id)
-    ids, jobs_of = _columns(session, query.where(overlaps))
-    others = np.setdiff1d(np.array(booked, dtype=np.int64), np.array(ids, dtype=np.int64)).tolist()
-    _, jobs_of_others = _columns(session, query.where(among(RUNS.c.id, others)))
-    wanted = np.unique(np.array([*jobs_of, *jobs_of_others], dtype=np.int64)).tolist()
+    held = _pairs(session, query.where(overlaps))
+    others = np.setdiff1d(np.array(booked, dtype=np.int64), held[0]).tolist()
+    wanted = np.unique(np.concatenate([held[1], _pairs(session, query.where(among(RUNS.c.id, others)))[1]])).tolist()
     jobs = _jobs(session, wanted)
     return jobs, _runs(session, wanted, jobs.id, peaks_w)
+
+
+def _pairs(session: Session, query: Select[Any]) -> Integers:
+    none = np.zeros((2, 0), dtype=np.int64)
+    return np.concatenate([none, *(np.array(some, dtype=np.int64) for some in _chunks(session, query))], axis=1)
 
 
 def _jobs(session: Session, job_ids: Sequence[int]) -> JobTable:
@@ -51,7 +56,7 @@ def _jobs(session: Session, job_ids: Sequence[int]) -> JobTable:
     )
 
 
-def _runs(session: Session, job_ids: Sequence[int], known: Integers, peaks_w: Mapping[int, float]) -> RunTable:
+def _runs(session: Session, job_ids: Sequence[int], known: Integers, peaks_w: Floats) -> RunTable:
     text = [type_coerce(column, String) for column in (RUNS.c.devices, RUNS.c.started_at, RUNS.c.ended_at)]
     baseline = type_coerce(BASELINES.c.at, String), BASELINES.c.run_id, BASELINES.c.why
     query = (
@@ -70,35 +75,43 @@ def _runs(session: Session, job_ids: Sequence[int], known: Integers, peaks_w: Ma
         .where(_are(RUNS.c.job_id, job_ids))
         .order_by(RUNS.c.id)
     )
-    ids, jobs, devices, started, ended, outcomes, codes, ran_s, work, units, at, has_place, causes = _columns(
-        session, query
-    )
-    whys, why = grouped(
-        NOT_ENDED if place is None else NOT_SETTLED if compared is None else cause
-        for compared, place, cause in zip(at, has_place, causes, strict=True)
-    )
-    return RunTable(
-        id=np.array(ids, dtype=np.int64),
-        job=np.searchsorted(known, np.array(jobs, dtype=np.int64)),
-        started=_instants(started),
-        ended=_instants(ended),
-        outcome=np.array(list(map(_OUTCOME.__getitem__, outcomes)), dtype=np.int64),
-        ran_s=np.array(ran_s, dtype=np.float64),
-        exit_code=codes,
-        devices=list(map(_devices, devices)),
-        why=why,
-        whys=whys,
-        work=np.array(work, dtype=np.float64),
-        work_unit=units,
-        peak_w=_in_order(peaks_w, np.array(ids, dtype=np.int64)),
-    )
+    found = [_some_runs(columns, known) for columns in _chunks(session, query)]
+    lists: dict[str, Any] = {
+        name: [each for some in found for each in some[name]] for name in ("exit_code", "devices", "work_unit")
+    }
+    arrays: dict[str, Any] = {
+        name: np.concatenate([np.zeros(0, dtype=kind), *(some[name] for some in found)])
+        for name, kind in _NUMBERS.items()
+    }
+    whys, why = grouped(each for some in found for each in some["why"])
+    peak_w = peaks_w[np.minimum(arrays["id"], len(peaks_w) - 1)]  # the last is of runs since
+    return RunTable(**lists, **arrays, whys=whys, why=why, peak_w=peak_w)
 
 
-def _in_order(peaks_w: Mapping[int, float], ids: Integers) -> Floats:
-    found = np.full(len(ids), np.nan)
-    if peaks_w:
-        found[np.searchsorted(ids, list(peaks_w))] = list(peaks_w.values())
-    return found
+_NUMBERS = {
+    "id": np.int64, "job": np.int64, "started": np.int64, "ended": np.int64, "outcome": np.int64, "ran_s": np.float64,
+    "work": np.float64,
+}  # fmt: skip
+
+
+def _some_runs(columns: Sequence[Sequence[Any]], known: Integers) -> dict[str, Any]:
+    ids, jobs, devices, started, ended, outcomes, codes, ran_s, work, units, at, has_place, causes = columns
+    return {
+        "id": np.array(ids, dtype=np.int64),
+        "job": np.searchsorted(known, np.array(jobs, dtype=np.int64)),
+        "started": _instants(started),
+        "ended": _instants(ended),
+        "outcome": np.array(list(map(_OUTCOME.__getitem__, outcomes)), dtype=np.int64),
+        "ran_s": np.array(ran_s, dtype=np.float64),
+        "exit_code": codes,
+        "devices": list(map(_devices, devices)),
+        "work": np.array(work, dtype=np.float64),
+        "work_unit": units,
+        "why": [
+            NOT_ENDED if place is None else NOT_SETTLED if compared is None else cause
+            for compared, place, cause in zip(at, has_place, causes, strict=True)
+        ],
+    }
 
 
 @cache
@@ -148,6 +161,13 @@ def _are(column: ColumnElement[Any], ids: Sequence[int]) -> ColumnElement[bool]:
     """Return the condition that a column is one of these ids, which are in order: often, all between two."""
     is_dense = len(ids) > 0 and ids[-1] - ids[0] == len(ids) - 1
     return column.between(ids[0], ids[-1]) if is_dense else among(column, ids)
+
+
+def _chunks(session: Session, query: Select[Any]) -> Iterator[list[Sequence[Any]]]:
+    """Yield the columns of some rows at a time: as texts, instants take much room."""
+    cursor = session.connection().execute(query).cursor
+    while cursor is not None and (rows := cursor.fetchmany(AT_ONCE)):
+        yield list(zip(*rows, strict=True))
 
 
 def _columns(session: Session, query: Select[Any]) -> list[Sequence[Any]]:

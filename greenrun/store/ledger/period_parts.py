@@ -19,7 +19,8 @@ from greenrun.core.accounting.parts import (
     QUALITIES,
     Integers,
     Parts,
-    joined,
+    empty,
+    filled,
 )
 from greenrun.core.accounting.period import EPOCH, microseconds
 from greenrun.core.accounting.watched import BookedTime
@@ -32,7 +33,7 @@ from greenrun.store.ledger.slice_prices import BASELINE, BOOKED, MARGINAL, SETTL
 from greenrun.store.ledger.totals import DEVICE_S, LENGTH_S
 from greenrun.store.tables import SLICES
 
-AT_ONCE = 5000  # rows of the database that are there as such at one time
+AT_ONCE = 2000  # rows of the database that are there as such at one time
 UNMERGED: ColumnElement[bool] = literal_column("slices.merged = 0")
 MERGED: ColumnElement[bool] = literal_column("slices.merged = 1")
 _GPU, _BRIDGED = COMPONENTS.index(Component.GPU), QUALITIES.index(Quality.BRIDGED)
@@ -43,16 +44,22 @@ _HOUR_MICROS = 3_600_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class PeriodParts:
-    """What the slices of a period are together, the highest power of each run, and each device's booked time."""
+    """What the slices of a period are together, each device's booked time, and the highest power of each run, by id.
+
+    NaN is in the place of runs of which no power is known, and of whatever comes after the last one.
+    """
 
     parts: Parts
-    peaks_w: Mapping[int, float]
+    peaks_w: Floats
     booked: Sequence[BookedTime]
 
 
 def read_parts(session: Session, start: datetime, end: datetime) -> PeriodParts:
     """Return the slices that began in `[start, end)`."""
-    found = _Reading(series_ids(session))
+    begins = (SLICES.c.started_at >= start, SLICES.c.started_at < end)
+    room = session.scalar(select(func.count()).select_from(SLICES).where(*begins)) or 0
+    last_run = session.scalar(select(func.max(SLICES.c.run_id))) or NOBODY
+    found = _Reading(series_ids(session), room, last_run)
     for rows in _chunks(session, _merged(start, end)):
         found.add_merged(rows)
     for rows in _chunks(session, _unmerged(start, end)):
@@ -67,14 +74,15 @@ def read_parts(session: Session, start: datetime, end: datetime) -> PeriodParts:
 class _Reading:
     """What is read so far."""
 
-    def __init__(self, series: Mapping[int, SeriesId]) -> None:
+    def __init__(self, series: Mapping[int, SeriesId], room: int, last_run: int) -> None:
         self._series = list(series.values())
         self._position = np.full(max(series, default=0) + 1, NO_SERIES, dtype=np.int16)  # of each id, and of 0 for None
         self._position[list(series)] = np.arange(len(series))
-        self._chunks: list[dict[str, npt.NDArray[Any]]] = []
+        self._columns = empty(room)  # written to as it is read, so that nothing is there twice
+        self._length = 0
         self._devices = _Numbered()
         self._time: dict[tuple[str, Component], _Time] = {}
-        self._peaks_w: dict[int, float] = {}
+        self._peaks_w = np.full(last_run + 2, np.nan)
 
     def add_merged(self, rows: Sequence[Sequence[Any]]) -> None:
         """Add slices as they stand."""
@@ -133,17 +141,15 @@ class _Reading:
                 time.gap_s += more / _MICROS * share
             time.since, time.until = min(time.since, max(start, first)), max(time.until, end)
 
-    def add_peaks(self, run_ids: Sequence[int], peaks_w: Sequence[float]) -> None:
+    def add_peaks(self, run_ids: Sequence[int] | Integers, peaks_w: Sequence[float] | Floats) -> None:
         """Take these powers for runs of which no higher one is known."""
-        for run_id, peak_w in zip(run_ids, peaks_w, strict=True):
-            if peak_w > self._peaks_w.get(run_id, -1.0):
-                self._peaks_w[run_id] = peak_w
+        np.fmax.at(self._peaks_w, np.array(run_ids, dtype=np.int64), np.array(peaks_w, dtype=np.float64))
 
     def done(self, start: datetime, end: datetime) -> PeriodParts:
         """Return all of it."""
         first, last = microseconds(start), microseconds(end)
         return PeriodParts(
-            parts=joined(self._chunks, list(self._devices), self._series),
+            parts=filled(self._columns, self._length, list(self._devices), self._series),
             peaks_w=self._peaks_w,
             booked=[
                 BookedTime(
@@ -200,7 +206,9 @@ class _Reading:
 
     def _keep(self, chunk: dict[str, npt.NDArray[Any]], start: Integers, end: Integers) -> None:
         """Keep what was read, and count the time of each device."""
-        self._chunks.append(chunk)
+        begin, self._length = self._length, self._length + len(start)
+        for name, column in self._columns.items():
+            column[begin : self._length] = chunk[name]
         is_gap = np.isin(chunk["quality"], _GAPS)
         names = list(self._devices)
         both = chunk["device"].astype(np.int64) * len(COMPONENTS) + chunk["component"]
@@ -215,10 +223,7 @@ class _Reading:
     def _keep_peaks(self, chunk: dict[str, npt.NDArray[Any]], watts: Floats, length: Integers) -> None:
         told = (chunk["run_id"] != NOBODY) & (chunk["component"] == _GPU) & (chunk["quality"] != _BRIDGED)
         told &= ~np.isnan(chunk["energy_j"]) & (length >= PEAK_S * _MICROS)
-        runs, which = np.unique(chunk["run_id"][told], return_inverse=True)
-        highest = np.full(len(runs), -np.inf)
-        np.maximum.at(highest, which, watts[told])
-        self.add_peaks(runs.tolist(), highest.tolist())
+        self.add_peaks(chunk["run_id"][told], watts[told])
 
 
 @dataclass(kw_only=True)
