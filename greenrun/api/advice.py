@@ -12,7 +12,7 @@ from greenrun.api.needs import env_file_variables, search_path
 from greenrun.core.formatting import exact_duration_text, instant_text
 from greenrun.core.jobs.job import Anomaly, Job, JobSpec
 from greenrun.core.jobs.log_names import ID_LETTERS, letters_of
-from greenrun.core.jobs.run_variables import why_overwritten
+from greenrun.core.jobs.runs.run_variables import why_overwritten
 from greenrun.core.jobs.script_argument import Runner, ScriptArgument, script_argument
 from greenrun.executors.command_files.programs import found_program
 from greenrun.executors.units.account import may

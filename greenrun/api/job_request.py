@@ -34,7 +34,7 @@ from greenrun.core.jobs.job import (
     RequestKey,
 )
 from greenrun.core.jobs.log_names import ID_LETTERS, filled, letters_of
-from greenrun.core.jobs.run_variables import ARRAY_VARIABLES, FINISH_BY, why_overwritten
+from greenrun.core.jobs.runs.run_variables import ARRAY_VARIABLES, FINISH_BY, why_overwritten
 
 MOST_WORD_CHARACTERS = 1000  # of how a job is named
 MOST_KEY_CHARACTERS = 255  # of what a client calls a request

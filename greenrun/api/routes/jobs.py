@@ -14,7 +14,6 @@ from fastapi.responses import PlainTextResponse
 
 from greenrun.api.as_user import looking_as
 from greenrun.api.editing import EditIn, RequeueIn, RequeueJobIn, edit_jobs, requeue_jobs
-from greenrun.api.explanation import gpu_sentences, sentences
 from greenrun.api.identity import Caller
 from greenrun.api.job_models import CostedJobOut, EventOut, ExplainOut, JobOut, SubmittedJobOut, jobs_out
 from greenrun.api.job_request import Jobs, RequestKeyDep, Word
@@ -28,6 +27,7 @@ from greenrun.api.orders import (
     order_jobs,
     select_ids,
 )
+from greenrun.api.routes.explanation import gpu_sentences, sentences
 from greenrun.api.service import ServiceDep
 from greenrun.api.strict_route import StrictRoute
 from greenrun.api.submit import preview_jobs, submit

@@ -6,7 +6,7 @@ import resource
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from greenrun.core.jobs.run_variables import OVERWRITTEN
+from greenrun.core.jobs.runs.run_variables import OVERWRITTEN
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _MAX_PARENTS = 40
