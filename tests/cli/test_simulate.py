@@ -25,7 +25,7 @@ def test_the_json_has_the_promised_form(run: Run, words: list[str]) -> None:
     assert (told["jobs"], told["gpus"], told["start"]) == (2, 2, "2026-03-02T00:00:00Z")
     assert list(told["policies"]) == ["greenrun", "start-at-once", "own-best-window"]
     assert set(told["policies"]["greenrun"]) == {
-        "emissions_g", "saving_ratio", "late", "mean_delay_s", "checkpoints", "peak_gpus",
+        "emissions_g", "saving_ratio", "late", "mean_delay_s", "checkpoints", "peak_gpus", "users",
     }  # fmt: skip
     assert told["bound_g"] <= told["policies"]["greenrun"]["emissions_g"] < told["start_at_once_g"]
     assert told["wall_s"] >= 0

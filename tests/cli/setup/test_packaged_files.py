@@ -4,19 +4,23 @@ import json
 import tomllib
 from pathlib import Path
 
-from greenrun.packaged import DASHBOARDS, EXAMPLE, UNITS, path_of
+from greenrun.packaged import DASHBOARDS, EXAMPLE, SYSTEM_FILES, UNITS, path_of
 from tests.cli.conftest import Run
 from tests.documents import ROOT
 
 PACKAGED = path_of(".")
 IN_PROMETHEUS_TESTS = "config/prometheus/tests"
+GIVEN = {
+    EXAMPLE,
+    *SYSTEM_FILES,
+    *(each.place for each in (*UNITS, *DASHBOARDS)),
+}  # those of a system by `init --system`
 
 
 def test_every_packaged_file_is_given_by_some_command() -> None:
     """But for the cases by which promtool tests the rules."""
-    given = {EXAMPLE, *(each.place for each in (*UNITS, *DASHBOARDS))}
     there = {str(path.relative_to(PACKAGED)) for path in PACKAGED.rglob("*") if path.is_file()}
-    assert {name for name in there if IN_PROMETHEUS_TESTS not in name and not name.endswith((".py", ".pyc"))} == given
+    assert {name for name in there if IN_PROMETHEUS_TESTS not in name and not name.endswith((".py", ".pyc"))} == GIVEN
 
 
 def test_every_packaged_file_is_in_the_wheel() -> None:
@@ -25,7 +29,7 @@ def test_every_packaged_file_is_in_the_wheel() -> None:
     globs = project["tool"]["setuptools"]["package-data"]["greenrun"]
     packed = {path.relative_to(PACKAGED.resolve()) for glob in globs for path in (ROOT / "greenrun").glob(glob)
               if path.is_relative_to(PACKAGED.resolve())}  # fmt: skip
-    assert {EXAMPLE, *(each.place for each in (*UNITS, *DASHBOARDS))} == {str(path) for path in packed}
+    assert {str(path) for path in packed} == GIVEN
 
 
 def test_the_example_is_printed_as_it_is_and_is_toml(run: Run) -> None:
