@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 from pydantic_settings import NoDecode
 
 from greenrun.config.values import parse_names
@@ -49,6 +49,12 @@ def _https(url: str) -> str:
     return url
 
 
+def _host(url: str) -> str:
+    """Return an address as it can be shown: whoever knows all of it may be able to write where it leads."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/***" if parts.path.strip("/") or parts.query else url
+
+
 def _program(command: tuple[str, ...]) -> tuple[str, ...]:
     if command and not command[0].startswith("/"):
         raise ValueError("must begin with the absolute path of a program; there is no shell, and no search for it")
@@ -79,7 +85,7 @@ class HookSettings(Section):
     timeout: Annotated[PositiveDuration, AfterValidator(_seconds)] = timedelta(seconds=30)
     retry_for: PositiveDuration = timedelta(days=1)
     command: Annotated[tuple[str, ...], AfterValidator(_program)] = ()
-    url: Annotated[str, AfterValidator(_https)] = ""
+    url: Annotated[str, AfterValidator(_https), PlainSerializer(_host, return_type=str)] = ""
     url_file: ExpandedPath | None = None
     secret_file: ExpandedPath | None = None
     to: Annotated[Addresses, AfterValidator(_addresses)] = ()

@@ -35,10 +35,12 @@ def settings_values(config: Config) -> dict[str, str]:
     """Return each setting in effect as JSON, and in place of what is secret something that changes when it does.
 
     A secret is the content of a file that a setting names, whose size and time tell of a change, or a key in an
-    address, of which a part of a digest does.
+    address or among the arguments of a command, of which a part of a digest does.
     """
     values = {key: setting.value for key, setting in config.effective().items()}
     for key, value in list(values.items()):
+        if key.endswith(".command") and isinstance(value, list) and len(value) > 1:
+            values[key] = value = f"{value[0]} ***"
         if isinstance(value, str) and "***" in value:
             values[f"{key} (key)"] = {SECRET: sha256(str(_unmasked(config, key)).encode()).hexdigest()[:16]}
         if key.endswith("_file") and value:

@@ -11,6 +11,7 @@ from greenrun.config import Config, load_config
 from greenrun.core.errors import ConfigError, GreenrunError
 from greenrun.daemon.allocator import collect_seldom, forbid_core_dumps, give_memory_back
 from greenrun.daemon.daemon import Daemon
+from greenrun.daemon.known_values import settings_values
 from greenrun.daemon.log_setup import configure_logs
 from greenrun.daemon.systemd import notify
 
@@ -95,7 +96,7 @@ def _next_settings(config: Config, asked: Asked) -> Config | None:
         if asked.reloads:
             asked.reloads = False
             try:
-                new = _read_again(config)
+                new = read_again(config)
             except ConfigError as exc:
                 _keep(exc)
                 continue
@@ -103,10 +104,10 @@ def _next_settings(config: Config, asked: Asked) -> Config | None:
                 return new
 
 
-def _read_again(config: Config) -> Config | None:
+def read_again(config: Config) -> Config | None:
     """Return the settings as they are written now, None if they are the same; raise ConfigError."""
     new = load_config(config.read_from)
-    before, now = ({key: row.value for key, row in each.effective().items()} for each in (config, new))
+    before, now = settings_values(config), settings_values(new)  # what shows a change of a key too
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if fixed := [key for key in changed if key in FIXED]:
         raise ConfigError(f"{', '.join(fixed)} can only be changed by a restart: systemctl restart greenrun")

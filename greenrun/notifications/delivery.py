@@ -1,5 +1,6 @@
 """Deliver notifications: a thread for each hook, so that none waits for another, and no tick for any."""
 
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -29,6 +30,8 @@ LOOK_EVERY = timedelta(seconds=1)
 STOPS_WITHIN_S = 2.0  # what is on its way then is sent again after the next start
 
 log = structlog.get_logger("greenrun.notifications")
+
+_SAID = re.compile(r"(exit code -?\d+) .*")  # what a command said may hold a secret, and is the log's alone
 
 Send = Callable[[Hook, Notification, Callable[[], bool]], Failure]
 
@@ -96,7 +99,8 @@ class HookDelivery:
             self._unstored.append((key, event, tries + 1))
 
     def _give_up(self, key: int, event: Event, failure: str, now: datetime) -> None:
-        detail = {"hook": self.hook.name, "event": event.id, "at": iso_text(event.at), "why": failure}
+        why = _SAID.sub(r"\1", failure)  # everybody may read events
+        detail = {"hook": self.hook.name, "event": event.id, "at": iso_text(event.at), "why": why}
         failed = NewEvent(kind=EventKind.NOTIFICATION_FAILED, at=now, detail=detail)
         self._outbox.give_up(self.hook.name, key, failed)
         log.warning("notification given up", hook=self.hook.name, about=event.id, error=failure)

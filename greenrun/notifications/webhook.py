@@ -30,7 +30,10 @@ def post(hook: Hook, told: Notification) -> Failure:
         secret = read_key(hook.secret_file) if hook.secret_file else None
     except ProviderError as exc:
         return str(exc)
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # whose text has a part of it
+        return "its address is not one"
     if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
         return "its address does not begin with https://"
     body = told.model_dump_json().encode()
@@ -56,7 +59,9 @@ def _exchange(url: str, headers: Mapping[str, str], body: bytes, limit_s: float)
             client.stream("POST", url, content=body, headers=dict(headers)) as response,
         ):
             status = response.status_code
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as exc:
+    except httpx.InvalidURL:
+        return "its address is not one"
+    except (httpx.HTTPError, OSError, ValueError) as exc:
         return f"its server cannot be reached ({type(exc).__name__}: {str(exc).replace(url, '***')[:SHOWN]})"
     if 300 <= status < 400:
         return f"its server redirects (HTTP {status}), which greenrun does not follow: set the address that is meant"

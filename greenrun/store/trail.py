@@ -12,7 +12,7 @@ from greenrun.core.jobs.trail import EventKind, NewEvent, told
 from greenrun.store.columns import among, to_text
 from greenrun.store.database import Database
 from greenrun.store.records import event_columns
-from greenrun.store.tables import EVENTS, KNOWN_VALUES
+from greenrun.store.tables import EVENTS, KNOWN_VALUES, NOTIFICATIONS
 
 SECRET = "secret"  # the only key of a known value that stands for a secret one, and is not shown
 MOST_DELETED = 20_000  # at once, so that nobody has to wait for long
@@ -27,19 +27,18 @@ class TrailRepository:
     def prune(self, before: datetime, *, now: datetime) -> int:
         """Delete events from before the day of `before`, some at once, and add an event of that; return how many.
 
-        By days, so that there is not an event about deleted ones in each hour.
+        By days, so that there is not an event about deleted ones in each hour. What a hook has yet to be told of stays.
         """
         before = before.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        is_old = EVENTS.c.at < before, EVENTS.c.id.not_in(select(NOTIFICATIONS.c.event_id))
         with self._database.write() as session:
-            oldest = (
-                select(EVENTS.c.id).where(EVENTS.c.at < before).order_by(EVENTS.c.id).limit(MOST_DELETED).subquery()
-            )
+            oldest = select(EVENTS.c.id).where(*is_old).order_by(EVENTS.c.id).limit(MOST_DELETED).subquery()
             last, count = session.execute(select(func.max(oldest.c.id), func.count()).select_from(oldest)).one()
             if not count:
                 return 0
             detail = {"before": to_text(before), "deleted": count}
             add_event(session, NewEvent(kind=EventKind.EVENTS_DELETED, at=now, detail=detail))
-            session.execute(delete(EVENTS).where(EVENTS.c.id <= last, EVENTS.c.at < before))
+            session.execute(delete(EVENTS).where(EVENTS.c.id <= last, *is_old))
         return int(count)
 
     def keep_known(

@@ -10,6 +10,7 @@ import pytest
 from greenrun.config import Config, load_config
 from greenrun.core.energy.model import Device
 from greenrun.daemon.known_values import note_changes, settings_values
+from greenrun.daemon.main_loop import read_again
 from greenrun.store import Store
 
 NOW = datetime(2026, 11, 23, 3, tzinfo=UTC)
@@ -69,3 +70,35 @@ def test_a_key_in_an_address_tells_by_a_digest_that_it_has_changed(tmp_path: Pat
     one, other = values("sesame-open-1"), values("sesame-open-2")
     assert "sesame" not in json.dumps(one)
     assert [name for name in one if one[name] != other[name]] == ["provider.own.url (key)"]
+
+
+HOOKS = """
+[notify.chat]
+kind = "webhook"
+url = "https://chat.example/T0/{key}"
+events = ["late"]
+[notify.page]
+kind = "command"
+command = ["/usr/bin/page", "--token", "{key}"]
+events = ["late"]
+"""
+
+
+def test_what_hooks_may_hold_of_keys_is_kept_as_a_digest_alone(tmp_path: Path) -> None:
+    def values(key: str) -> dict[str, str]:
+        (tmp_path / "greenrun.toml").write_text(HOOKS.format(key=key))
+        return settings_values(load_config(tmp_path / "greenrun.toml", environ={}))
+
+    one, other = values("sesame-1"), values("sesame-2")
+    assert "sesame" not in json.dumps(one)
+    assert (one["notify.chat.url"], one["notify.page.command"]) == ('"https://chat.example/***"', '"/usr/bin/page ***"')
+    assert [name for name in one if one[name] != other[name]] == ["notify.chat.url (key)", "notify.page.command (key)"]
+
+
+def test_settings_in_which_a_key_alone_is_another_are_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "greenrun.toml"
+    path.write_text(HOOKS.format(key="sesame-1"))
+    before = load_config(path, environ={})
+    assert read_again(before) is None
+    path.write_text(HOOKS.format(key="sesame-2"))
+    assert read_again(before) is not None

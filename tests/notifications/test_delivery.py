@@ -268,3 +268,28 @@ def test_threads_tell_each_hook_while_another_one_hangs(
         both.stop()
     until(lambda: not [row for row in threading.enumerate() if row.name.startswith("greenrun-notify")], "threads end")
     assert store.outbox.waiting()["hangs"] == 1
+
+
+def test_what_is_yet_to_be_told_outlasts_the_retention_of_events(store: Store) -> None:
+    bench = Bench(store, hook(retry_for=timedelta(days=30)))
+    bench.failure = "no"
+    end(store, (Notice.ENDED,))
+    bench.run()
+    later = NOW + timedelta(days=9)
+    assert store.trail.prune(later, now=later) == 1  # of two: that it was submitted, and that it ended
+    bench.failure = None
+    assert bench.run(later) > later
+    assert len(bench.told) == 2
+    assert not store.outbox.waiting()
+    assert store.trail.prune(later, now=later) == 1
+
+
+def test_what_a_command_said_is_in_no_event(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(store, hook(retry_for=timedelta(seconds=1)))
+    bench.failure = "its command ended with exit code 22 (curl: https://chat.example/sesame is away)"
+    end(store)
+    bench.run()
+    monkeypatch.setattr(delivery, "utc_now", lambda: LATER)
+    bench.run(LATER)
+    (given_up,) = store.jobs.events(kinds=[EventKind.NOTIFICATION_FAILED])
+    assert given_up.detail["why"] == "its command ended with exit code 22"

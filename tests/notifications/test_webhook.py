@@ -194,3 +194,12 @@ def test_an_address_in_a_file_needs_encryption_too(tmp_path: Path) -> None:
     file = secret(tmp_path, "http://chat.example/hook", "url")
     failure = post(hook(HookKind.WEBHOOK, url_file=file), told())
     assert failure == "its address does not begin with https://"
+
+
+@pytest.mark.parametrize(
+    "address", ["https://[sesame/hook", "https://chat.example:sesame/hook", "https://chat.exa\u2100sesame/hook"]
+)
+def test_what_is_no_address_is_not_shown_either(tmp_path: Path, address: str) -> None:
+    failure = post(hook(HookKind.WEBHOOK, url_file=secret(tmp_path, address), timeout=LONG), told())
+    assert failure
+    assert "sesame" not in failure
