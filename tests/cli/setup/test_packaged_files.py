@@ -10,11 +10,8 @@ from tests.documents import ROOT
 
 PACKAGED = path_of(".")
 IN_PROMETHEUS_TESTS = "config/prometheus/tests"
-GIVEN = {
-    EXAMPLE,
-    *SYSTEM_FILES,
-    *(each.place for each in (*UNITS, *DASHBOARDS)),
-}  # those of a system by `init --system`
+# those of a system are written by `init --system`
+GIVEN = {EXAMPLE, *SYSTEM_FILES, *(each.place for each in (*UNITS, *DASHBOARDS))}
 
 
 def test_every_packaged_file_is_given_by_some_command() -> None:
