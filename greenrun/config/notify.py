@@ -64,9 +64,9 @@ def _program(command: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _addresses(to: tuple[str, ...]) -> tuple[str, ...]:
-    wrong = next((address for address in to if not is_address(address)), None)
-    if wrong is not None:
-        raise ValueError(f"{wrong!r} is no address of mail; write ops@example.org, or {{user}} for the job's user")
+    if wrong := [address for address in to if not is_address(address)]:
+        said = f"{', '.join(map(repr, wrong))} {'is' if len(wrong) == 1 else 'are'} no address of mail"
+        raise ValueError(f"{said}; write ops@example.org, or {{user}} for the job's user")
     return to
 
 
@@ -124,16 +124,20 @@ class HookSettings(Section):
         )
 
 
-def _named(hooks: Mapping[str, HookSettings]) -> Mapping[str, HookSettings]:
-    for name in hooks:
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r}: a hook is named by small letters, digits, - and _, 32 at most")
+def _named(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError("a hook is named by small letters, digits, - and _, 32 at most")
+    return name
+
+
+def _not_too_many(hooks: Mapping[str, HookSettings]) -> Mapping[str, HookSettings]:
     if len(hooks) > MOST_HOOKS:
         raise ValueError(f"there are more than {MOST_HOOKS} hooks")
     return hooks
 
 
-Hooks = Annotated[dict[str, HookSettings], AfterValidator(_named)]
+Name = Annotated[str, AfterValidator(_named)]  # each is told, whatever is wrong beside it
+Hooks = Annotated[dict[Name, HookSettings], AfterValidator(_not_too_many)]
 
 
 def hooks_of(settings: Mapping[str, HookSettings], *, is_system: bool, read_from: Path | None) -> list[Hook]:

@@ -20,8 +20,15 @@ MARGINAL_KIND = "watttime"  # the only one that never provides averages
 def value_problems(error: ValidationError, model: type[BaseModel], prefix: str = "") -> Iterator[InputProblem]:
     """Yield what pydantic found wrong with values of `model`, which stands at key path `prefix`."""
     for detail in error.errors(include_url=False):
-        field = prefix + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"])
+        field = prefix + "".join(map(_part, detail["loc"]))
         yield InputProblem(field=field.lstrip("."), message=_sentence(detail, model))
+
+
+def _part(part: int | str) -> str:
+    """Return a step of a key path as it is written; that a name itself is wrong is no step."""
+    if isinstance(part, int):
+        return f"[{part}]"
+    return "" if part == "[key]" else f".{part}" if part else '.""'
 
 
 def reference_problems(raw: Mapping[str, Any]) -> Iterator[InputProblem]:

@@ -76,6 +76,25 @@ def test_a_name_is_one_for_logs_and_metrics(tmp_path: Path) -> None:
         load_config(path, {})
 
 
+def test_wrong_names_of_tables_are_told_together_with_what_is_in_them(tmp_path: Path) -> None:
+    path = tmp_path / "greenrun.toml"
+    mail = 'kind = "mail"\nto = ["-a", "b c", "d@e"]\n'
+    shares = 'by = "team"\nshares = { "" = 1, ada = -1 }\n'
+    path.write_text(f"[notify.Ops]\n{mail}{EVENTS}[notify.web]\nevents = []\n[fair_share]\n{shares}")
+    with pytest.raises(ConfigError) as refused:
+        load_config(path, {})
+    for problem in (
+        "\n  notify.Ops: a hook is named by small letters",
+        "\n  notify.Ops.to: '-a', 'b c' are no address of mail",
+        "\n  notify.web.kind: ",
+        "\n  notify.web.events: ",
+        "\n  fair_share.by: ",
+        '\n  fair_share.shares."": ',
+        "\n  fair_share.shares.ada: ",
+    ):
+        assert problem in str(refused.value)
+
+
 def test_in_system_mode_a_command_that_others_than_root_could_change_is_refused(tmp_path: Path) -> None:
     program = tmp_path / "hook"
     program.write_text("#!/bin/sh\n")

@@ -20,7 +20,7 @@ from greenrun.cli.past_times import PAST_FORMS, parse_past
 from greenrun.cli.tables import print_wrapped
 from greenrun.cli.terminal.local_zone import local_zone, zone_name
 from greenrun.clock import utc_now
-from greenrun.core.formatting import clock_text, iso_text, localized_text
+from greenrun.core.formatting import clock_text, instant_text, iso_text, localized_text
 from greenrun.core.jobs.transitions import SCHEDULER, EventKind
 
 if TYPE_CHECKING:
@@ -167,8 +167,14 @@ def _difference(row: Mapping[str, Any]) -> str:
     if row["kind"] not in _WITH_DIFFERENCE:
         return ""
     names = [name for name in {**before, **after} if name not in ("state", "retry_at", "progress_s")]
-    found = [f"{name} {_value(before.get(name))} -> {_value(after.get(name))}" for name in names]
+    found = [_from_to(name, before.get(name), after.get(name)) for name in names]
     return f" ({'; '.join(found)})" if found else ""
+
+
+def _from_to(name: str, before: Any, after: Any) -> str:
+    if before == after:  # a secret, of which nothing else is told
+        return f"{name} {after}"
+    return f"{name} {_value(before)} -> {_value(after)}"
 
 
 def _value(value: Any) -> str:
@@ -249,7 +255,9 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     EventKind.PAUSE_ENDED: lambda detail: "may be tried again at once, since the clock was set back",
     EventKind.RUN_END_REQUESTED: lambda detail: f"the end of the stray run {detail['run']} was requested",
     EventKind.HISTORY_CHANGED: lambda detail: f"values of the past were kept ({detail['how']}, {detail['provider']})",
-    EventKind.LIMIT_AT_RISK: lambda detail: f"will miss its limit: it ends at {detail['expected_end']} as it looks now",
+    EventKind.LIMIT_AT_RISK: lambda detail: (
+        f"will miss its limit: it ends at {instant_text(text.instant(detail['expected_end']))} as it looks now"
+    ),
     EventKind.SOURCE_LOST: lambda detail: (
         f"the source {detail['provider']} does not answer any more ({detail['cause']})"
     ),

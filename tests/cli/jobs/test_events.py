@@ -73,6 +73,13 @@ def test_what_changed_is_told_from_what_to_what() -> None:
     )
     tick = event(kind="settings_changed", job=None, before={"planner.tick": "5s"}, after={"planner.tick": "7s"})
     assert event_text(tick, NOW) == "12:00:05  greenrun: settings changed (planner.tick 5s -> 7s)"
+    key = event(kind="settings_changed", job=None, before={"maps (key)": "changed"}, after={"maps (key)": "changed"})
+    assert event_text(key, NOW) == "12:00:05  greenrun: settings changed (maps (key) changed)"
+
+
+def test_when_a_limit_is_missed_is_told_as_all_instants_are() -> None:
+    risk = event(kind="limit_at_risk", detail={"limit": None, "expected_end": "2026-03-02T13:30:00.295703Z"})
+    assert event_text(risk, NOW) == "12:00:05  job 12: will miss its limit: it ends at 13:30 as it looks now"
 
 
 def test_filters_are_the_apis_and_csv_has_every_column(api: FakeApi, run: Run) -> None:
