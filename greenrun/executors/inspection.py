@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from math import isfinite
 from pathlib import Path
 from signal import SIGCONT
+from typing import TypeGuard
 
 from greenrun.clock import by_this_clock, utc_now
 from greenrun.core.jobs.job import Run
@@ -33,6 +33,8 @@ from greenrun.executors.watcher import Said
 from greenrun.host_shortage import LACKING, unmarked
 
 KILL_LIMIT_S = 2.0
+MOST_CHARACTERS = 4096  # of a text in a record
+MOST_NUMBER = 10_000_000_000  # in a record: seconds of three centuries
 PLACED_WITHIN = timedelta(seconds=5)  # of its claim; processes are not looked through for a run that is just starting
 
 
@@ -56,8 +58,7 @@ def status_of(folder: Path, run: Run, follow: Callable[[Identity], None], said: 
     if isinstance(version := record.get("version"), int) and version > VERSION:
         return RunStatus(phase=Phase.UNKNOWN, detail=f"{folder} was written by a newer greenrun; start that one again")
     found = exited(folder, run) or _unended(folder, run, Identity.from_record(record), follow)
-    log = record.get("log")
-    return replace(found, log=log if isinstance(log, str) else None, **work_of(folder))
+    return replace(found, log=log_in(record), **work_of(folder))
 
 
 def own_record(folder: Path, run: Run) -> dict[str, object] | None:
@@ -103,8 +104,8 @@ def exited(folder: Path, run: Run) -> RunStatus | None:
     record = read_record(str(folder), EXIT)
     if not record or record.get("token") != run.token:
         return None
-    code, (started_at, ended_at) = record.get("exit_code"), _dated(folder, record, "started", "ended")
-    if not isinstance(code, int) or ended_at is None or record.get("ended_by") not in list(EndedBy):
+    code, (started_at, ended_at) = _whole(record.get("exit_code")), _dated(folder, record, "started", "ended")
+    if code is None or ended_at is None or record.get("ended_by") not in list(EndedBy):
         return None
     return RunStatus(
         phase=Phase.EXITED,
@@ -115,8 +116,8 @@ def exited(folder: Path, run: Run) -> RunStatus | None:
         signal=_whole(record.get("signal")),
         left=_whole(record.get("left")) or 0,
         ended_by=EndedBy(str(record["ended_by"])),
-        detail=str(record.get("detail") or ""),
-        changed=str(record.get("changed") or ""),
+        detail=_text(record.get("detail")),
+        changed=_text(record.get("changed")),
         shortage=LACKING.get(number, "") if isinstance(number := record.get("errno"), int) else "",
     )
 
@@ -229,18 +230,32 @@ def _ran(record: Mapping[str, object]) -> timedelta | None:
     return None if started_s is None or ended_s is None else timedelta(seconds=max(0.0, ended_s - started_s))
 
 
+def log_in(record: Mapping[str, object]) -> str | None:
+    """Return the path of the log that a run's record names; None for what can be no path."""
+    log = record.get("log")
+    return log if isinstance(log, str) and log == _text(log) and "\0" not in log else None
+
+
+def _text(value: object) -> str:
+    """Return a text that can be stored and shown, whatever a record holds in its place."""
+    return str(value or "")[:MOST_CHARACTERS].encode(errors="replace").decode()
+
+
 def _seconds(value: object) -> float | None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
-        return None
-    return float(value)
+    return float(value) if _is_number(value) else None
 
 
 def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) else None
+    return value if _is_number(value) and isinstance(value, int) else None
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    """Whether this is a number that can be computed with and stored: a record may hold one of a thousand digits."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -MOST_NUMBER <= value <= MOST_NUMBER
 
 
 def _instant(value: object) -> datetime | None:
-    if isinstance(value, int | float):
+    if _is_number(value):
         with suppress(ValueError, OverflowError, OSError):
             return datetime.fromtimestamp(value, UTC)
     return None

@@ -58,9 +58,12 @@ def reserve_record(folder: str, name: str) -> None:
 
 
 def write(path: str, data: bytes, *, sync: bool) -> None:
-    """Write data, padded to RECORD_BYTES, over the existing file (truncating it would free the reserved space)."""
+    """Write data, padded to RECORD_BYTES, over the existing file (truncating it would free the reserved space).
+
+    The run could have put anything in its place: never wait for a pipe or follow a symlink.
+    """
     data = data.ljust(RECORD_BYTES)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         if os.write(descriptor, data) != len(data):
             raise OSError(f"there is no room to write {path}")

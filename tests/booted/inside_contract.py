@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 import signal
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,11 +18,12 @@ from greenrun.core.energy.model import Device
 from greenrun.core.errors import ExecutorError
 from greenrun.core.jobs.job import Job, Run
 from greenrun.core.jobs.runs.status import EndedBy, Phase
+from greenrun.executors.units import unit_status
 from greenrun.executors.units.account import account_of, acting_as, may
 from greenrun.executors.units.bus import NotAsked, NotHeard, ServiceManager
 from greenrun.executors.units.systemd_executor import SystemdExecutor
 from greenrun.executors.units.unit_properties import unit_name
-from tests.executors.bench import Bench
+from tests.executors.bench import ENDED, Bench
 from tests.executors.contract import IDLES, ExecutorContract
 from tests.patience import until
 
@@ -232,6 +234,66 @@ def test_links_of_a_user_lead_root_nowhere(bench: UnitBench, folder: Path) -> No
     bench.executor.prune(set(), bench.end(run).ended_at + timedelta(days=1))
     assert mine.read_text() == '{"token": "x"}'
     assert sorted(path.name for path in folder.iterdir()) == ["locks", "roots", "state", "work"]
+
+
+@pytest.mark.parametrize(
+    "made",
+    ["mkfifo stop.json.new", "ln -s /dev/zero stop.json.new", "ln -sf / run.json", "rm run.json"],
+)
+def test_nothing_that_a_user_does_to_the_records_of_a_run_keeps_it_from_being_stopped(
+    bench: UnitBench, monkeypatch: pytest.MonkeyPatch, made: str
+) -> None:
+    run = bench.running("sh", "-c", IDLES, devices=("GPU-a",))
+    place, executor = bench.executor._folder(run), bench.executor
+    as_alice = ["setpriv", f"--reuid={ALICE}", "--clear-groups", "sh", "-c", f"cd {place} && {made}"]
+    subprocess.run(as_alice, check=True)
+    started = replace(run, started_at=run.claimed_at)
+    monkeypatch.setattr(unit_status, "GIVEN_UP_AFTER_S", 0.0)
+    executor.stop(started, "bob")
+    until(lambda: executor.poll(started).phase in ENDED)
+    assert not executor.held_elsewhere(["GPU-a"])
+
+
+def test_the_memory_in_which_a_run_is_handed_over_is_roots_alone(
+    bench: UnitBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, modes = bench.executor._manager.start_transient, []
+
+    def looked(*args: Any) -> bool:
+        for each in Path("/proc/self/fd").iterdir():
+            if each.is_symlink() and "memfd:greenrun-spec" in str(each.readlink()):
+                modes.append(each.stat().st_mode & 0o777)
+        return bool(start(*args))
+
+    bench.executor._users.make_for(account_of(ALICE))
+    monkeypatch.setattr(bench.executor._manager, "start_transient", looked)
+    bench.end(bench.start("true"))
+    assert modes == [0o600]
+
+
+def test_a_user_who_hides_how_a_run_ended_keeps_no_gpu_by_it(bench: UnitBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = bench.start("true", devices=("GPU-a",))
+    bench.end(run)
+    place, executor = bench.executor._folder(run), bench.executor
+    started = replace(run, started_at=run.claimed_at)
+    for hidden in (place, place.parent):
+        hidden.chmod(0)  # its user would
+        monkeypatch.undo()
+        assert executor.poll(started).phase is Phase.UNKNOWN
+        monkeypatch.setattr(unit_status, "GIVEN_UP_AFTER_S", 0.0)
+        assert executor.poll(started).phase is Phase.LOST
+        hidden.chmod(0o700)
+
+
+def test_a_checkpoint_that_a_user_makes_impossible_becomes_a_stop(bench: UnitBench) -> None:
+    run = bench.running("sh", "-c", IDLES)
+    with acting_as(account_of(ALICE)):
+        (bench.executor._folder(run) / "stop.json.new").mkdir()
+    with pytest.raises(ExecutorError, match="could not be checkpointed"):
+        bench.executor.checkpoint(run, "the plan")
+    bench.executor._asked[run.token] = (0.0, 0.0)  # that long ago
+    bench.executor.checkpoint(run, "the plan")
+    assert bench.end(run).phase in ENDED
 
 
 def test_an_end_that_a_user_made_up_frees_no_gpu(bench: UnitBench) -> None:

@@ -1,13 +1,16 @@
 """A checkpoint of a run outlives the daemon that asked for it, and a run of another release is never asked for one."""
 
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from greenrun.core.errors import ExecutorError
 from greenrun.core.jobs.runs.status import EndedBy, Phase
+from greenrun.executors.leftovers.checkpoints import CheckpointFolders
 from greenrun.executors.local import LocalExecutor
 from greenrun.executors.run_folder import write_record
 from tests.executors.bench import Bench, folder, kill_shim, record
@@ -90,3 +93,21 @@ def test_a_job_with_an_unknown_checkpoint_signal_is_not_started(bench: Bench) ->
     run, job = bench.make("true", checkpoint_signal="NOPE")
     with pytest.raises(ExecutorError, match="no signal 'NOPE'"):
         bench.executor.start(run, job)
+
+
+def test_a_folder_that_is_too_deep_to_be_deleted_stays_and_the_others_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its user made folders in folders by the thousand: before Python 3.13 each takes a call of its own."""
+    for name in ("1", "2"):
+        (tmp_path / name).mkdir()
+    delete = shutil.rmtree
+
+    def rmtree(path: Path, **how: Any) -> None:
+        if path.name == "1":
+            raise RecursionError("maximum recursion depth exceeded")
+        delete(path, **how)
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    CheckpointFolders(tmp_path).delete(["1", "2"])
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]

@@ -11,7 +11,7 @@ import pytest
 from greenrun.clock import utc_now
 from greenrun.core.errors import ExecutorError
 from greenrun.core.jobs.runs.status import Phase
-from greenrun.executors.run_folder import IN_PLACE
+from greenrun.executors.run_folder import IN_PLACE, write_record
 from greenrun.procfs import process_name
 from tests.executors.bench import Bench, folder, record
 from tests.patience import until
@@ -62,6 +62,51 @@ def test_a_damaged_exit_record_is_never_an_exit_code(bench: Bench, tmp_path: Pat
     status = bench.end(run)
     assert (status.phase, status.exit_code) == (Phase.LOST, None)
     assert "its exit record is damaged" in status.detail
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"exit_code": 10**30}, {"exit_code": True}, {"ended_at": 10**400, "ended_s": 10**400}, {"ended_at": 1e300},
+        {"exit_code": float("nan")},
+    ],
+)  # fmt: skip
+def test_an_exit_record_with_numbers_that_nobody_can_keep_is_none(
+    bench: Bench, tmp_path: Path, changed: dict[str, object]
+) -> None:
+    run = bench.start("true")
+    bench.end(run)
+    end = json.loads((folder(tmp_path, run) / "exit.json").read_text())
+    (folder(tmp_path, run) / "exit.json").write_text(json.dumps({**end, **changed}))
+    status = bench.end(run)
+    assert (status.phase, status.exit_code) == (Phase.LOST, None)
+
+
+def test_what_a_run_wrote_into_its_records_can_be_kept_and_shown(bench: Bench, tmp_path: Path) -> None:
+    run = bench.start("true")
+    bench.end(run)
+    place = folder(tmp_path, run)
+    wrong = {"detail": "\ud800" + "x" * 100_000, "changed": ["\udfff"], "signal": 10**30, "left": -(10**30),
+             "started_s": 10**400, "started_at": -1e300}  # fmt: skip
+    (place / "exit.json").write_text(json.dumps({**json.loads((place / "exit.json").read_text()), **wrong}))
+    (place / "run.json").write_text(json.dumps({**record(tmp_path, run), "log": "/\ud800"}))
+    status = bench.end(run)
+    assert (status.phase, status.exit_code, status.signal, status.left) == (Phase.EXITED, 0, None, 0)
+    assert (status.log, status.started_at) == (None, None)
+    for text in (status.detail, status.changed):
+        assert text.encode()
+        assert len(text) < 5000
+
+
+@pytest.mark.parametrize("made", ["mkfifo stop.json.new", "ln -s /dev/zero stop.json.new", "mkdir stop.json.new"])
+def test_what_a_run_puts_where_a_record_is_to_be_written_is_not_waited_for(
+    bench: Bench, tmp_path: Path, made: str
+) -> None:
+    run = bench.running("sh", "-c", f'cd "$(dirname "$GREENRUN_PROGRESS")"; {made}; touch made; sleep 60')
+    place = folder(tmp_path, run)
+    until(lambda: (place / "made").exists())
+    with pytest.raises(OSError, match=r"stop\.json\.new"):
+        write_record(str(place), "stop.json", {"by": "test"}, sync=False)
 
 
 def test_a_run_whose_folder_says_nothing_is_lost_only_when_nobody_holds_its_lock(bench: Bench, tmp_path: Path) -> None:

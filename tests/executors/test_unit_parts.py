@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,13 +11,19 @@ import pytest
 
 from greenrun.core.energy.model import Device
 from greenrun.core.errors import ExecutorError
-from greenrun.executors.units import handover
+from greenrun.core.jobs.runs.status import Phase, RunStatus
+from greenrun.executors.units import handover, unit_status
 from greenrun.executors.units.account import Account, acting_as
+from greenrun.executors.units.bus import UnitState
 from greenrun.executors.units.device_nodes import nodes_of
 from greenrun.executors.units.shim_files import why_not_for_all
 from greenrun.executors.units.unit_owners import token_of
 from greenrun.executors.units.unit_properties import properties, unit_name
-from tests.executors.bench import Bench
+from greenrun.executors.units.unit_status import Doubts, status_of
+from greenrun.executors.watcher import Said
+from tests.executors.bench import NOW, Bench
+
+ALIVE, GONE = UnitState(active="active"), UnitState(active="inactive")
 
 
 def gpu(name: str, index: int, vendor: str = "nvidia") -> Device:
@@ -115,3 +122,41 @@ def test_a_file_that_others_cannot_reach_is_named(tmp_path: Path) -> None:
 def test_acting_as_oneself_changes_nothing() -> None:
     with acting_as(Account(uid=os.geteuid(), gid=12345, name="me")):
         assert os.getegid() != 12345
+
+
+def test_a_fence_that_a_user_put_into_a_run_that_has_begun_fences_nothing(tmp_path: Path) -> None:
+    run, _ = Bench(None, tmp_path).make("true")  # type: ignore[arg-type]
+    begun = replace(run, started_at=NOW)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "barred.json").write_text(json.dumps({"version": 2, "token": run.token}))
+
+    def phase(of: object, unit: UnitState, *, has_started: bool = False) -> Phase:
+        return status_of(folder, of, unit, Said(has_started=has_started), lambda: 0.0).phase  # type: ignore[arg-type]
+
+    assert phase(run, GONE) is Phase.FENCED
+    assert phase(run, ALIVE) is Phase.ABSENT
+    assert phase(begun, ALIVE) is Phase.RUNNING
+    assert [phase(begun, GONE), phase(run, GONE, has_started=True)] == [Phase.LOST, Phase.LOST]
+
+
+def test_a_run_that_has_begun_is_lost_and_not_fenced_when_its_user_removed_the_record_of_it(tmp_path: Path) -> None:
+    run, _ = Bench(None, tmp_path).make("true")  # type: ignore[arg-type]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({"version": 2, "token": run.token}))
+    told = [status_of(folder, each, GONE, Said(), lambda: 0.0) for each in (run, replace(run, started_at=NOW))]
+    assert [row.phase for row in told] == [Phase.FENCED, Phase.LOST]
+
+
+def test_how_a_run_ended_is_not_unknown_for_ever_when_its_unit_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = Bench(None, tmp_path).make("true")  # type: ignore[arg-type]
+    hidden = RunStatus(phase=Phase.UNKNOWN, detail="Permission denied")
+    doubts = Doubts()
+    assert doubts.settled(run, GONE, hidden) is hidden
+    monkeypatch.setattr(unit_status, "GIVEN_UP_AFTER_S", 0.0)
+    assert doubts.settled(run, ALIVE, hidden) is hidden
+    lost = doubts.settled(run, GONE, hidden)
+    assert (lost.phase, "Permission denied" in lost.detail) == (Phase.LOST, True)

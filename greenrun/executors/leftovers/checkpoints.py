@@ -76,7 +76,8 @@ class CheckpointFolders:
     def delete(self, names: Collection[str]) -> None:
         """Delete these folders, as far as possible."""
         for name in names:
-            shutil.rmtree(self._folder / name, ignore_errors=True)
+            with suppress(RecursionError):  # of folders in folders, by the thousand
+                shutil.rmtree(self._folder / name, ignore_errors=True)
 
     def _is_unchanged(self, name: str, before: datetime) -> bool:
         path = self._folder / name

@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -32,7 +32,7 @@ from greenrun.executors.units.device_nodes import nodes_of
 from greenrun.executors.units.run_mirror import RunMirror
 from greenrun.executors.units.unit_owners import UnitOwners
 from greenrun.executors.units.unit_properties import PREFIX, properties, unit_name
-from greenrun.executors.units.unit_status import is_populated, status_of
+from greenrun.executors.units.unit_status import OF_ITS_USER, Doubts, is_populated, status_of
 from greenrun.executors.units.user_folders import RUNS, UserFolders
 from greenrun.executors.watcher import Watcher
 from greenrun.host_shortage import hold_room, lacking, let_go
@@ -84,6 +84,7 @@ class SystemdExecutor:
         changed = on_change or (lambda: None)
         self._asked: dict[str, tuple[float, float]] = {}  # since when runs are to checkpoint, and how long they have
         self._seen_at: dict[str, datetime] = {}  # when a run was last seen alive, by token
+        self._doubts = Doubts()
         self._watcher = Watcher(changed)
         self._ends = UnitWatch(PREFIX, changed)
         self._owners = UnitOwners(self._state / RUNS, self._folder)
@@ -137,11 +138,10 @@ class SystemdExecutor:
                     phase=Phase.UNKNOWN, detail="its processes are not gone yet, though systemd killed them"
                 )
             with self._as_user(run):
-                said, age_s = self._watcher.said(run.token), partial(self._manager.age_s, name)
-                status = status_of(self._folder(run), run, unit, said, age_s)
+                status = self._looked_up(run, unit)
         except (OSError, ExecutorError) as exc:
             return RunStatus(phase=Phase.UNKNOWN, detail=f"how it is cannot be told: {exc}")
-        return self._kept(run, unit, status)
+        return self._kept(run, unit, self._doubts.settled(run, unit, status))
 
     def fence(self, run: Run) -> bool:
         """Put a fence in place of the run's folder, so that it cannot start; return False if that exists, or it began.
@@ -174,7 +174,7 @@ class SystemdExecutor:
         try:
             unit = self._manager.state(name)
             if unit.is_alive and unit.active != "deactivating":
-                with self._as_user(run):
+                with suppress(OSError, ExecutorError), self._as_user(run):  # its user may have made that impossible
                     self._note_request(run, {"by": by, HOW: "stop"})
                 self._manager.stop(name)
         except OSError as exc:
@@ -192,15 +192,15 @@ class SystemdExecutor:
             if not unit.is_alive or unit.active == "deactivating":
                 self._asked.pop(run.token, None)
                 return
+            since, limit_s = self._asked.setdefault(run.token, (time.monotonic(), self._manager.stop_timeout_s(name)))
+            if time.monotonic() - since > limit_s:
+                self._manager.stop(name)
+                return
             with self._as_user(run):
                 if own_record(self._folder(run), run) is None:
                     return
                 self._note_request(run, {"by": by, HOW: CHECKPOINT})
-            since, limit_s = self._asked.setdefault(run.token, (time.monotonic(), self._manager.stop_timeout_s(name)))
-            if time.monotonic() - since > limit_s:
-                self._manager.stop(name)
-            else:
-                self._manager.signal_main(name, SIGTERM)
+            self._manager.signal_main(name, SIGTERM)
         except OSError as exc:
             raise ExecutorError(f"run {run.label} could not be checkpointed ({exc}); greenrun tries again") from exc
 
@@ -264,6 +264,7 @@ class SystemdExecutor:
         memory = os.memfd_create("greenrun-spec")
         messages, ready = os.pipe()
         try:
+            os.fchmod(memory, 0o600)  # /proc/self/fd leads here a thread that acts as a user, and it was open to all
             with open(memory, "w", encoding="utf-8", closefd=False) as file:
                 json.dump(spec, file)
             os.lseek(memory, 0, os.SEEK_SET)
@@ -279,6 +280,16 @@ class SystemdExecutor:
         finally:
             os.close(memory)
             os.close(ready)
+
+    def _looked_up(self, run: Run, unit: UnitState) -> RunStatus:
+        """Return what the folder of a run says, as its user; raise OSError, ExecutorError."""
+        said, age_s = self._watcher.said(run.token), partial(self._manager.age_s, unit_name(run.token))
+        try:
+            return status_of(self._folder(run), run, unit, said, age_s)
+        except OSError as exc:
+            if unit.is_alive or exc.errno not in OF_ITS_USER:
+                raise
+            return RunStatus(phase=Phase.UNKNOWN, detail=f"how it is cannot be told: {exc}")
 
     def _kept(self, run: Run, unit: UnitState, status: RunStatus) -> RunStatus:
         """Return the status with times that agree with what was seen; keep it for the meters and the next daemon."""
@@ -376,5 +387,6 @@ def _prune(folder: Path, keep: Collection[str], before: datetime) -> int:
     except FileNotFoundError:
         return 0
     for path in old:
-        shutil.rmtree(path, ignore_errors=True)
+        with suppress(RecursionError):  # of folders in folders, by the thousand
+            shutil.rmtree(path, ignore_errors=True)
     return len(old)
