@@ -14,6 +14,7 @@ from greenrun.core.jobs.job import Anomaly, Job, JobSpec
 from greenrun.core.jobs.log_names import ID_LETTERS, letters_of
 from greenrun.core.jobs.runs.run_variables import why_overwritten
 from greenrun.core.jobs.script_argument import Runner, ScriptArgument, script_argument
+from greenrun.executors.command_files.env_file import open_at_once
 from greenrun.executors.command_files.programs import found_program
 from greenrun.executors.units.account import may
 
@@ -85,7 +86,7 @@ def _is_there(found: ScriptArgument, path: Path, search: str) -> bool:
 
 def _start_of(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=open_at_once) as file:
             return file.read(_READ_BYTES)
     except OSError:
         return b""

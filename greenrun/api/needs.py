@@ -42,8 +42,10 @@ def search_path(spec: JobSpec) -> str:
 
 def env_file_variables(spec: JobSpec) -> dict[str, str]:
     """Return the variables in the job's file; none where it has no such file, or it cannot be read."""
+    if spec.env_file is None or not Path(spec.env_file).is_file():
+        return {}
     try:
-        return variables_in(spec.env_file) if spec.env_file and Path(spec.env_file).is_file() else {}
+        return variables_in(spec.env_file, is_waited_for=False)
     except OSError:
         return {}
 
@@ -75,7 +77,7 @@ def _why_not_env_file(path: str) -> str | None:
         mode = Path(path).stat().st_mode
         if not stat.S_ISREG(mode) and path != os.devnull:  # a pipe is not opened: that waits for who writes to it
             return f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'no plain file'}, not a file of NAME=value lines"
-        variables_in(path)
+        variables_in(path, is_waited_for=False)
     except OSError as exc:
         return f"{path} is not a file on this machine that can be read ({exc.strerror})"
     return None

@@ -301,6 +301,13 @@ class TestLogs:
         answer = world.ask("GET", "/v1/jobs/1/logs")
         assert (answer.status_code, "secret\n" in answer.text) == (503, False)
 
+    @pytest.mark.parametrize("path", ["/proc/self/maps", "/proc/self/mountinfo", "/proc/self/root/proc/self/limits"])
+    def test_what_the_kernel_tells_of_the_daemon_itself_is_not_read(self, world: World, path: str) -> None:
+        """The path of a log is what its user wrote into the records of the run."""
+        self.have(world, Path(path))
+        answer = world.ask("GET", "/v1/jobs/1/logs")
+        assert (answer.status_code, answer.content) == (200, b"")
+
     def test_what_is_no_plain_file_is_not_read(self, world: World, tmp_path: Path) -> None:
         self.have(world, tmp_path)
         assert world.ask("GET", "/v1/jobs/1/logs").status_code == 503

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from greenrun.api import advice
 from greenrun.api.service import Preview
 from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.jobs.job import JobSpec, Run, State
+from greenrun.executors.command_files import noted_files
+from greenrun.executors.command_files.env_file import variables_in
 from greenrun.executors.spawn import own_environment, visible
 from tests.api.fakes import ADA, NOW, World, errors, placed, stored
 
@@ -93,6 +96,22 @@ def test_a_file_of_variables_that_is_none_is_refused_and_never_waited_for(world:
         told = errors(world.submit(workdir=str(tmp_path), env_file=name))
         assert words in told["env_file"]
     assert world.submit(workdir=str(tmp_path), env_file="/dev/null").status_code == 201
+
+
+def test_a_file_of_variables_that_is_longer_than_any_environment_is_refused_and_not_read_whole(
+    world: World, tmp_path: Path
+) -> None:
+    with (tmp_path / "vars").open("wb") as file:
+        file.truncate(1 << 32)  # without taking room
+    told = errors(world.submit(workdir=str(tmp_path), env_file="vars"))
+    assert "more than an environment may be" in told["env_file"]
+
+
+def test_what_becomes_a_pipe_after_it_was_looked_at_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert variables_in(str(tmp_path / "pipe"), is_waited_for=False) == {}
+    assert noted_files._content(str(tmp_path / "pipe"), 1) == "00000000"
+    assert advice._start_of(tmp_path / "pipe") == b""
 
 
 @pytest.mark.parametrize("log", ["x.log", "/dev/null", "%j_%x.%%", "%A.log", "there"])

@@ -286,6 +286,7 @@ def _end_of(path: FilePath, limit_bytes: int) -> bytes:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise StoreError(f"The log {path} is not a plain file, so greenrun does not read it.")
-        return os.pread(descriptor, limit_bytes, max(0, status.st_size - limit_bytes))
+        most = min(limit_bytes, status.st_size)  # of a file without size nothing: /proc tells of the daemon
+        return os.pread(descriptor, most, status.st_size - most)
     finally:
         os.close(descriptor)

@@ -3,7 +3,7 @@
 The daemon notes, the shim of a run looks; it imports the standard library alone.
 """
 
-# ruff: noqa: PTH116, PTH123
+# ruff: noqa: PTH116
 # No pathlib: the shim of every run imports it.
 
 import os
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from stat import S_ISREG
 from zlib import crc32
 
+from greenrun.executors.command_files.env_file import open_at_once
 from greenrun.executors.launch import NotStarted
 
 _MOST_BYTES = 1 << 20  # of a file whose content is compared; of a larger one size and time are
@@ -80,7 +81,7 @@ def _content(path: str, size: int) -> str:
     if size > _MOST_BYTES:
         return ""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=open_at_once) as file:
             return f"{crc32(file.read(_MOST_BYTES)):08x}"
     except OSError:
         return ""
