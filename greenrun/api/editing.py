@@ -34,6 +34,7 @@ _WHILE_IT_RUNS = frozenset({
     "name", "labels", "priority", "duration", "retries", "retry_on", "finish_by", "stop_on", "notify", "min_saving",
     "run_below_g_per_kwh",
 })  # fmt: skip
+_EXECUTED = frozenset({"command", "workdir", "env_file", "log"})  # what runs as a job's user, and where that writes
 MOST_TRIES = 3  # of an edit, when its jobs change while it is checked
 _ONE_EACH = ("log",)  # what several jobs cannot share
 
@@ -118,6 +119,9 @@ def _checked(
     """Return every edit, checked; `env` has the values of variables for jobs that are to run again."""
     now = daemon.now()
     jobs = [daemon.settings.access.require_all(caller, job) for job in daemon.store.jobs.jobs_of(ids)]
+    if executed := [name for name in changes if name in _EXECUTED] + (["env"] if env else []):
+        for job in jobs:
+            daemon.settings.access.require_own(caller, job, ", ".join(executed))
     problems = list(_unknown(changes))
     if len(jobs) > 1:
         problems += [_problem(name, "would be shared by several jobs") for name in _ONE_EACH if changes.get(name)]

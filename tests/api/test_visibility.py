@@ -184,6 +184,26 @@ def test_the_owner_admins_and_root_may_all(route: str, who: str, others: Sharing
         assert (told["access"], told["command"][-1], told["workdir"]) == ("all", "SECRET-command", "/SECRET-workdir")
 
 
+@pytest.mark.parametrize("others", Sharing)
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("POST /v1/jobs/1/edit", {"command": ["/bin/sh", "-c", "id"]}),
+        ("POST /v1/jobs/1/edit", {"workdir": "/tmp", "priority": 1}),
+        ("POST /v1/jobs/edit", {**ORDER, "changes": {"env_file": "/tmp/vars"}}),
+        ("POST /v1/jobs/edit?dry_run=true", {**ORDER, "changes": {"log": "/tmp/log"}}),
+        ("POST /v1/jobs/2/requeue", {"changes": {"command": ["/bin/true"]}}),
+        ("POST /v1/jobs/requeue", {"ids": [2], "env": {"LD_PRELOAD": "/tmp/evil.so"}}),
+    ],
+)
+def test_an_admin_does_not_say_what_is_executed_as_another_user(route: str, body: Any, others: Sharing) -> None:
+    """Who is in an admin group is not thereby every user, nor root: a job of root's runs as root."""
+    status, text = ask(world_of(others), route, body, EVE)
+    assert (status, "runs as ada" in text) == (403, True), text
+    for who in (ADA, ROOT):
+        assert ask(world_of(others), route, body, who)[0] != 403
+
+
 @pytest.mark.parametrize("who", [EVE, ROOT])
 @pytest.mark.parametrize("route", ["POST /v1/drain", "POST /v1/resume", "POST /v1/stray-runs/12.1/end"])
 def test_admins_may_do_what_root_may_do(route: str, who: str) -> None:

@@ -105,6 +105,15 @@ class AccessRules:
             )
         return job
 
+    def require_own(self, viewer: Viewer, job: Job, what: str) -> Job:
+        """Return the job; raise NotPermitted unless the caller may say what is executed, and written, as its user."""
+        if viewer.uid == job.uid or viewer.is_operator:
+            return job
+        raise NotPermitted(
+            f"Job {job.id} runs as {job.user}, so {what} of it may be changed by {job.user} and {self.operators} "
+            f"alone, and {viewer.name} is neither: nothing was changed. Cancel or hold it, or ask one of them."
+        )
+
     def require_read(self, viewer: Viewer, job: Job, what: str) -> Job:
         """Return the job; raise NotPermitted unless the caller may see its whole record, of which `what` was asked."""
         if self.access(viewer, self.require_visible(viewer, job).uid) < Access.READ:
