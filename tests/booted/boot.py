@@ -20,7 +20,18 @@ from tests.patience import HANGS_S, until
 
 ROOT = Path(__file__).parents[2]
 SYSTEMD = Path("/lib/systemd/systemd")
-TOOLS = ("unshare", "nsenter", "mount", "umount", "setpriv", "useradd", "dbus-daemon", "systemctl", "busctl")
+TOOLS = (
+    "unshare",
+    "nsenter",
+    "mount",
+    "umount",
+    "setpriv",
+    "useradd",
+    "dbus-daemon",
+    "systemctl",
+    "systemd-run",
+    "busctl",
+)
 GROUPS = (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
 BOOT_LIMIT_S = 120.0  # of a machine that does nothing else
 UP = ("running", "degraded")
@@ -197,7 +208,23 @@ def _ready(process: subprocess.Popen[bytes], log: Path) -> Booted:
     except AssertionError as exc:
         raise CannotBoot(f"it did not come up: {_said(log)}") from exc
     assert up is not None
+    if why := _why_not_confined(up):
+        raise CannotBoot(why)
     return up
+
+
+def _why_not_confined(up: Booted) -> str | None:
+    """Say why it could not be told here whether a job is kept from a GPU: without device policies, or within others."""
+    cat, closed = ["cat", NODES[0]], ["-p", "DevicePolicy=closed", "-p", "ProtectProc=invisible"]
+    looks = {
+        "No such device or address": cat,  # as there is no driver
+        "Operation not permitted": ["systemd-run", "--quiet", "--wait", "--pipe", *closed, *cat],
+    }
+    for expected, words in looks.items():
+        said = up.run(*words, LC_ALL="C").stderr.strip()
+        if expected not in said:
+            return f"`{' '.join(words)}` says '{said}' and not '{expected}', so device files cannot be tried here"
+    return None
 
 
 def _name(pid: int) -> str:

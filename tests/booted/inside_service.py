@@ -157,6 +157,61 @@ def test_nobody_runs_as_another_by_saying_so() -> None:
     assert log_of("bob", plain) == "bob\n"
 
 
+FLOOD = """
+import array, os, socket, sys
+path = sys.argv[1]
+def call(data, *descriptors):
+    with socket.socket(socket.AF_UNIX) as door:
+        door.settimeout(60)
+        door.connect(path)
+        try:
+            passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+            door.sendmsg([data[:1000]], passed)
+            door.sendall(data[1000:])
+            return door.recv(100)
+        except ConnectionError as error:
+            return str(error).encode()
+head = b"POST /v1/jobs HTTP/1.1\\r\\nhost: x\\r\\ncontent-type: application/json\\r\\n"
+passed = [os.open("/dev/null", os.O_RDONLY) for _ in range(200)]
+for _ in range(20):
+    told = call(b"GET /v1/jobs HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n", *passed)
+    assert b" 200 " in told, told
+body = b"[" * 200_000 + b"]" * 200_000
+told = call(head + b"content-length: %d\\r\\n\\r\\n" % len(body) + body)
+assert b" 4" in told[:20], told
+told = call(head + b"content-length: 99999999999\\r\\n\\r\\n" + b"[" * 1000)
+assert b" 413 " in told, told
+"""
+
+
+def test_descriptors_and_requests_of_any_size_leave_the_daemon_as_it_is() -> None:
+    """Descriptors that are passed over the socket are closed, and what is too large or too deep is refused."""
+    descriptors = Path(f"/proc/{main_pid()}/fd")
+    before = len(list(descriptors.iterdir()))
+    run(sys.executable, "-c", FLOOD, str(SOCKET), user="bob")
+    until(lambda: len(list(descriptors.iterdir())) <= before + 10, "descriptors are closed again")
+    run(GREENRUN, "list", user="alice")
+
+
+def test_what_a_user_may_not_ask_of_systemd_or_see_of_the_daemon() -> None:
+    daemon = main_pid()
+    systemd = ["org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"]
+    refused = [
+        ["systemctl", "stop", "greenrun"], ["systemctl", "reload", "greenrun"], ["systemctl", "kill", "greenrun"],
+        ["systemctl", "restart", "greenrun.slice"], ["systemctl", "set-property", "greenrun.slice", "CPUWeight=1"],
+        ["systemd-run", "--unit=greenrun-run-0123", "--slice=greenrun.slice", "true"],
+        ["systemd-run", "--unit=greenrun-user-0", "true"], ["systemctl", "set-environment", "LD_PRELOAD=/tmp/x.so"],
+        ["busctl", "call", *systemd, "StartTransientUnit", "ssa(sv)a(sa(sv))", "greenrun-run-0.service", "fail",
+         "0", "0"],
+        ["sh", "-c", f"kill -HUP {daemon}"], ["cat", f"/proc/{daemon}/environ"], ["cat", f"/proc/{daemon}/maps"],
+        ["ls", f"/proc/{daemon}/fd/"], ["ls", f"/proc/{daemon}/cwd/"], ["touch", "/run/greenrun/locks/x"],
+        ["mv", str(SOCKET), f"{SOCKET}.x"], ["mkdir", str(USERS / "0")], ["rm", "-r", str(USERS)],
+    ]  # fmt: skip
+    for words in refused:
+        assert run(*words, user="bob", code=None).returncode != 0, words
+    assert main_pid() == daemon
+
+
 def test_a_log_that_is_a_link_to_a_file_of_roots_is_not_written() -> None:
     target = Path("/var/lib/misc/roots.log")
     target.parent.mkdir(parents=True, exist_ok=True)
