@@ -8,7 +8,6 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache
 from typing import Annotated, ClassVar
 
 from fastapi import Depends, Request
@@ -19,7 +18,7 @@ from greenrun.clock import stopwatch
 from greenrun.core.errors import NotPermitted
 from greenrun.core.jobs.access import Viewer
 
-GROUPS_FOR_S = 30.0  # how long it is not noticed that somebody joined a group or left it
+GROUPS_FOR_S = 30.0  # how long it is not noticed that somebody joined a group or left it, or has another name
 _UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 _PREFIX = "uid:"
 
@@ -45,9 +44,7 @@ async def _caller(request: Request) -> Viewer:
             "Callers cannot be identified at this address, so it serves no jobs: use greenrun's unix socket."
         )
     uid = int(host.removeprefix(_PREFIX))
-    name = _NAMES.get(uid)
-    if name is None:  # in a thread: a directory of users may be somewhere in the network
-        name = _NAMES[uid] = await run_in_threadpool(_user_name, uid)
+    name = await _name_of(uid)
     is_operator = uid in (0, os.getuid())
     groups: frozenset[str] = frozenset()
     if request.app.state.service.settings.access.names_groups:
@@ -57,6 +54,25 @@ async def _caller(request: Request) -> Viewer:
         groups = known[0]
     pid = request.client.port if request.client else None
     return Viewer(uid=uid, name=name, groups=groups, is_operator=is_operator, pid=pid)
+
+
+async def _name_of(uid: int) -> str:
+    """Return a user's name; raise OSError when it cannot be read now and has not been before.
+
+    A number may be given to another account, so that it is asked again; without an answer the former name stays.
+    """
+    known = _NAMES.get(uid)
+    if known is None or known[1]() > GROUPS_FOR_S:
+        try:  # in a thread: a directory of users may be somewhere in the network
+            name = await run_in_threadpool(_user_name, uid)
+        except OSError:
+            if known is None:
+                raise
+            return known[0]
+        if known is not None and name == str(uid):
+            name = known[0]
+        known = _NAMES[uid] = name, stopwatch()
+    return known[0]
 
 
 def groups_of(name: str) -> frozenset[str]:
@@ -74,8 +90,10 @@ def groups_of(name: str) -> frozenset[str]:
 
 def _user_name(uid: int) -> str:
     """Return a user's name, or the number of one without; raise OSError when it cannot be read now."""
+    if uid in _OWN_NAMES:
+        return _OWN_NAMES[uid]
     try:
-        return _known_name(uid)
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
         os.close(os.open("/etc/passwd", os.O_RDONLY))  # where the C library cannot read it, it says that nobody has it
         return str(uid)
@@ -85,7 +103,7 @@ def learn_own_names() -> None:
     """Look up those who may do everything now: later there may be no descriptor left to read who they are."""
     for uid in {0, os.getuid()}:
         with suppress(KeyError):
-            _known_name(uid)
+            _OWN_NAMES[uid] = pwd.getpwuid(uid).pw_name
 
 
 def operators() -> str:
@@ -94,12 +112,8 @@ def operators() -> str:
     return f"root and {_user_name(own)}, as whom the daemon runs" if own else "root"
 
 
-@lru_cache(maxsize=1024)
-def _known_name(uid: int) -> str:
-    return pwd.getpwuid(uid).pw_name
-
-
-_NAMES: dict[int, str] = {}  # of users who have called, by uid
+_OWN_NAMES: dict[int, str] = {}  # of root and the daemon's own user, by uid
+_NAMES: dict[int, tuple[str, Callable[[], float]]] = {}  # of users who have called, by uid, and how long they are known
 _GROUPS: dict[int, tuple[frozenset[str], Callable[[], float]]] = {}  # of users, by uid, and how long they are known
 
 

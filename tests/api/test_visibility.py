@@ -1,5 +1,6 @@
 """Every route, asked by the owner of a job, another user, an admin and root, under each choice of a site."""
 
+import asyncio
 import re
 from dataclasses import replace
 from typing import Any
@@ -315,3 +316,20 @@ def test_the_slices_of_a_listed_job_are_not_told_as_its_own() -> None:
     assert (answer.status_code, 'others = "listed"' in answer.json()["detail"]) == (403, True)
     assert world_of(Sharing.PRIVATE).ask("GET", "/v1/ledger?job=2", who=BOB).json() == []
     assert world_of(Sharing.OPEN).ask("GET", "/v1/ledger?job=2", who=BOB).json()[0]["job"] == 2
+
+
+def test_a_number_that_another_account_has_got_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name decides over projects, so that a former one is not kept; where nobody can be asked, it is."""
+    answers: list[str | OSError] = ["ada", OSError("no descriptor left"), "4711", "eve"]
+
+    def looked_up(uid: int) -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(identity, "_NAMES", {})
+    monkeypatch.setattr(identity, "_user_name", looked_up)
+    assert [asyncio.run(identity._name_of(4711)) for _ in range(2)] == ["ada", "ada"]
+    monkeypatch.setattr(identity, "GROUPS_FOR_S", -1.0)
+    assert [asyncio.run(identity._name_of(4711)) for _ in range(3)] == ["ada", "ada", "eve"]
