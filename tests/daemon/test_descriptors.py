@@ -27,6 +27,7 @@ def _bounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def shared(monkeypatch: pytest.MonkeyPatch, limit: int, *, has_tcp: bool = False) -> Descriptors:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    monkeypatch.setattr(descriptors, "_inherited", lambda: (limit, limit))  # kept while the process lives
     return Descriptors(has_tcp=has_tcp)
 
 
