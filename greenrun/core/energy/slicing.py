@@ -119,14 +119,16 @@ def cut(
     users: Mapping[str, Hold] | None = None,
     gap_s: float = 10.0,
     highest_w: float = ABSURD_W,
+    is_held: bool = True,
 ) -> tuple[list[Slice], Mark | None]:
     """Book one device's energy after `mark` up to the last cut instant by `through`; return slices and the new mark.
 
     Cut instants are `edges`, the starts and ends of the device's holds or users, and both ends of a gap, whose energy
     is bridged or unknown; never a tick or any other reading, so slices do not depend on when this is called. What lies
-    after the last cut waits for the next call, and so does a gap that reaches over `through`. Readings are one
-    device's, in time order; those not after the mark are passed over; without a mark the first reading becomes it.
-    `holds` and `users` must be complete up to `through`; holds of other devices are ignored.
+    after the last cut waits for the next call, and so does a gap that reaches over `through`, unless the device is
+    never held (not `is_held`). Readings are one device's, in time order; those not after the mark are passed over;
+    without a mark the first reading becomes it. `holds` and `users` must be complete up to `through`; holds of other
+    devices are ignored.
 
     A device that nobody holds may have `users`, by the labels that its readings' shares name: each gets a slice of its
     share of each interval in its hold, and nobody the rest, as of a step that is bridged or unknown.
@@ -143,7 +145,8 @@ def cut(
     mine = _Holds(hold for hold in holds if hold.device == mark.device)
     shared = users or {}
     instants = [*edges, *mine.bounds, *_bounds(shared.values()), *_gap_ends(steps), *_split_ends(steps, mine)]
-    cuts = _cuts(mark.at, min(_before_gap(steps, through), steps[-1].after.at), instants)
+    known = _before_gap(steps, through) if is_held else through
+    cuts = _cuts(mark.at, min(known, steps[-1].after.at), instants)
     steps = steps[: bisect_left(steps, cuts[-1], key=lambda step: step.before.at)]
     if not steps:
         return [], mark

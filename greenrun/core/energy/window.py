@@ -114,7 +114,9 @@ class DeviceWindow:
         if mark is None:
             return [], None
         instants = [self._start, *_edges(mark.at, through), *edges]
-        pieces, mark = cut(mark, self._ahead, [], instants, through, component=self.device.kind, gap_s=self._longest_s)
+        pieces, mark = cut(
+            mark, self._ahead, [], instants, through, component=self.device.kind, gap_s=self._longest_s, is_held=False
+        )
         return [piece for piece in pieces if piece.end > self._start], mark
 
     def _unread(self, span: tuple[datetime, datetime]) -> Iterator[Slice]:

@@ -69,6 +69,13 @@ def test_a_pause_is_bridged_by_the_counter_and_its_seconds_are_told() -> None:
     assert told.energy_j == pytest.approx(WATTS * 6.5)
 
 
+@pytest.mark.parametrize("end", [3, 6])
+def test_a_window_may_end_within_a_pause_that_is_over(end: int) -> None:
+    told = used([0, 1, 6.5, 7], 0.5, end)
+    assert told.quality is Quality.BRIDGED
+    assert told.energy_j == pytest.approx(WATTS * (end - 0.5))
+
+
 def test_a_pause_that_began_before_the_window_counts_from_its_start() -> None:
     assert used([0, 4, 5], 3, 5).gap_s == 1
 
