@@ -256,13 +256,18 @@ def test_threads_tell_each_hook_while_another_one_hangs(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    hangs = hook(name="hangs", command=script(tmp_path, "exec sleep 1000"), timeout=timedelta(seconds=HANGS_S))
+    hangs = hook(
+        name="hangs",
+        command=script(tmp_path, f"echo > {tmp_path}/hangs; exec sleep 1000"),
+        timeout=timedelta(seconds=HANGS_S),
+    )
     (tmp_path / "other").mkdir()
     works = hook(name="works", command=script(tmp_path / "other", f"cat > {tmp_path}/told"))
     both = Deliveries([hangs, works], store.outbox, "box")
     both.start()
     try:
         end(store)
+        until((tmp_path / "hangs").exists, "one hangs")
         until(lambda: (tmp_path / "told").exists() and (tmp_path / "told").read_bytes(), "the other is told")
     finally:
         both.stop()
