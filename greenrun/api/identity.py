@@ -19,7 +19,7 @@ from greenrun.core.errors import NotPermitted
 from greenrun.core.jobs.access import Viewer
 
 GROUPS_FOR_S = 30.0  # how long it is not noticed that somebody joined a group or left it, or has another name
-_UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
+_UCRED = struct.Struct("i2I")  # struct ucred of unix(7): pid, uid, gid; a user id is never below 0, as nobody's is
 _PREFIX = "uid:"
 
 

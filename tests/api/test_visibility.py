@@ -333,3 +333,8 @@ def test_a_number_that_another_account_has_got_has_its_name(monkeypatch: pytest.
     assert [asyncio.run(identity._name_of(4711)) for _ in range(2)] == ["ada", "ada"]
     monkeypatch.setattr(identity, "GROUPS_FOR_S", -1.0)
     assert [asyncio.run(identity._name_of(4711)) for _ in range(3)] == ["ada", "ada", "eve"]
+
+
+def test_no_number_of_a_user_is_that_of_nobody() -> None:
+    """What others see is asked for a user that there is none of, -2; the kernel has a user 4294967294."""
+    assert identity._UCRED.unpack(bytes([1, 0, 0, 0]) + b"\xfe\xff\xff\xff" * 2)[1:] == (4294967294, 4294967294)
