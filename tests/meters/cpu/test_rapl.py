@@ -77,6 +77,10 @@ class Bench:
         )
         return cut(mark, readings[1:], [], [readings[-1].at], readings[-1].at, component=Component.CPU)[0]
 
+    def graded_s(self, name: str) -> list[tuple[Quality, int]]:
+        """Return the grades of what is booked of a zone, one after the other, and for how many seconds each holds."""
+        return [(piece.quality, round((piece.end - piece.start).total_seconds())) for piece in self.slices(name)]
+
     def troubles(self, name: str) -> dict[str, int]:
         """Return what was wrong with a zone."""
         (counts,) = [each for device, each in self.backend.troubles().items() if device.endswith(f"-{name}")]
@@ -193,7 +197,7 @@ def test_a_package_that_goes_and_comes_back_is_bridged_by_its_counter(tmp_path: 
     bench.look(5)
     assert bench.used_j("package-1") == pytest.approx(200.0 * 39, rel=1e-7)
     assert bench.troubles("package-1") == {"unreadable": 30}
-    assert [piece.quality for piece in bench.slices("package-1")] == [Quality.BRIDGED]
+    assert bench.graded_s("package-1") == [(Quality.MEASURED, 4), (Quality.BRIDGED, 31), (Quality.MEASURED, 4)]
 
 
 def test_when_no_counter_can_be_read_any_more_it_says_so(tmp_path: Path) -> None:
@@ -251,7 +255,7 @@ def test_a_restart_goes_on_where_the_counter_stood_also_over_a_wrap(tmp_path: Pa
     bench.open()
     bench.look(10)
     assert bench.used_j("package-0") == pytest.approx(200.0 * 39, rel=1e-7)
-    assert [piece.quality for piece in bench.slices("package-0")] == [Quality.BRIDGED]
+    assert bench.graded_s("package-0") == [(Quality.MEASURED, 9), (Quality.BRIDGED, 21), (Quality.MEASURED, 9)]
 
 
 def test_a_pause_in_which_the_counter_may_have_wrapped_twice_is_unknown(tmp_path: Path) -> None:
