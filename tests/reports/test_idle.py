@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from greenrun.core.accounting.parts import Part
@@ -117,6 +117,8 @@ def held(parts: list[Part], powers_w: dict[str, float]) -> IdleFigures:
 
 
 @given(st.floats(0, 1000), st.lists(st.floats(0, 1e7), min_size=1, max_size=5))
+@example(0.0, [2.225073858507203e-309])
+@example(5e-324, [0.0])
 def test_idle_and_what_is_above_make_the_gpus_energy_even_where_that_is_less(
     idle_w: float, joules: list[float]
 ) -> None:

@@ -37,7 +37,8 @@ class Grouping:
             return np.zeros(self.count)
         # Multiples of one power of 2 add up without rounding; what is left over is too small to matter.
         largest = float(np.abs(mine).max())
-        step = 2.0 ** (np.ceil(np.log2(largest * len(mine))) - 52) if 0 < largest < np.inf else 1.0
+        bits = np.ceil(np.log2(largest) + np.log2(len(mine))) - 52 if 0 < largest < np.inf else 0.0
+        step = max(2.0**bits, float(np.finfo(np.float64).tiny))  # of the smallest values there is no such power
         coarse = np.round(mine / step) * step
         return np.asarray(self._added(code, coarse) + self._added(code, mine - coarse))
 
