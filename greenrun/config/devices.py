@@ -125,6 +125,8 @@ class DevicesSettings(Section):
 
     meter: Meters = meters.GPU_METERS
     include: Names = ()
+    exclude: Names = ()
+    excluded_energy: meters.ExcludedEnergy = "idle"
     cpu_slots: Count = 2
     pue: Annotated[float, Field(ge=1, le=5, allow_inf_nan=False)] = 1.0
     cpu_meter: CpuMeters = ("none",)
@@ -140,6 +142,12 @@ class DevicesSettings(Section):
                 "an external meter of CPU or DRAM counts what cpu_meter 'rapl' counts: set cpu_meter to 'none', "
                 "or its component to 'external'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _takes_or_leaves(self) -> Self:
+        if both := [name for name in self.exclude if name in self.include]:
+            raise ValueError(f"include and exclude both name {', '.join(both)}: leave it in one of them")
         return self
 
     @model_validator(mode="after")
@@ -159,6 +167,8 @@ def meter_settings(devices: DevicesSettings) -> meters.MeterSettings:
         cpu_kinds=tuple(devices.cpu_meter),
         powercap=devices.powercap,
         external=_external_settings(devices.external),
+        exclude=devices.exclude,
+        excluded_energy=devices.excluded_energy,
     )
 
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from greenrun.core.energy.model import Component, Device, Quality, gpus
+from greenrun.core.energy.model import Component, Device, Quality, every_gpu, gpus
 from greenrun.core.errors import MeterError
 from greenrun.core.formatting import count_text
 from greenrun.doctor.finding import Area, Finding, failed, ok, warning
 from greenrun.meters import MeterSettings, open_meter
+from greenrun.meters.arrangement import not_there
 
 _GRADES = {
     Quality.MEASURED: "by its energy counter",
@@ -43,13 +44,18 @@ class Found:
 
     @property
     def gpus(self) -> tuple[Device, ...]:
-        """The GPUs among them."""
+        """The GPUs among them that jobs can be given."""
         return gpus(self.devices)
+
+    @property
+    def excluded(self) -> tuple[Device, ...]:
+        """The GPUs among them that the settings keep from jobs."""
+        return tuple(device for device in every_gpu(self.devices) if device.excluded is not None)
 
     @property
     def source(self) -> str:
         """The meter that reads the GPUs, "none" without GPUs."""
-        return self.gpus[0].source if self.gpus else "none"
+        return every[0].source if (every := every_gpu(self.devices)) else "none"
 
 
 def find_devices(settings: MeterSettings) -> Found:
@@ -94,6 +100,15 @@ def check_gpus(settings: MeterSettings, *, is_stated: bool) -> Iterator[Finding]
         yield _without_gpus(settings.kinds, is_stated=is_stated)
     for device in found.gpus:
         yield _read(device, found.qualities or {})
+    for device in found.excluded:
+        energy = "in the books as nobody's" if device.booked else "not in the books"
+        yield ok(
+            Area.GPUS,
+            f"GPU {gpu_text(device)} is excluded (devices.exclude names {device.excluded}): no job gets it, and what "
+            f"it uses is {energy}",
+        )
+    for sentence in not_there(found.devices, settings):
+        yield warning(Area.GPUS, sentence, "mend the name in devices.exclude, unless that GPU is yet to come")
 
 
 def _without_gpus(kinds: Sequence[str], *, is_stated: bool) -> Finding:

@@ -78,7 +78,7 @@ class Availability:
         drains = self._drains or {}
         drain = drains.get(MACHINE) or drains.get(device.id)
         machine = [_drained(_name(device), drains[MACHINE])] if MACHINE in drains else []
-        absences = (*machine, *self._reasons(device, drains))
+        absences = (*_excluded(device), *machine, *self._reasons(device, drains))
         return GpuState(absences=absences, occupants=self._gpu(device.id).occupants, drain=drain)
 
     @property
@@ -165,6 +165,11 @@ class Availability:
         for device in self._told.keys() - found.keys():
             log.info("GPU available again", device=device)
         self._told = found
+
+
+def _excluded(device: Device) -> list[Absence]:
+    text = f"excluded by the settings (devices.exclude names {device.excluded}): no job gets it"
+    return [Absence(name=_name(device), code=ReasonCode.EXCLUDED, text=text)] if device.excluded is not None else []
 
 
 def _drained(name: str, drain: Drain) -> Absence:

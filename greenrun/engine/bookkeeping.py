@@ -98,6 +98,8 @@ class Bookkeeping:
         readings = _by_device(self._meter.read({device: mark.at for device, mark in sound.items()}), now + AHEAD)
         devices = {device.id: device for device in self._meter.devices()}
         components = {device: known.kind for device, known in devices.items()}
+        for unmanaged in [device.id for device in devices.values() if not device.booked]:
+            readings.pop(unmanaged, None)
         self._account_beside(marks, readings, [name for name, kind in components.items() if kind not in BOOKED])
         if not readings:
             return

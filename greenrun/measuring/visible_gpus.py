@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from greenrun.core.energy.model import Device, gpus
+from greenrun.core.energy.model import Device, every_gpu
 
 CUDA, ROCR, ORDER = "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
 _PARENT = "MIG-GPU-"  # the older name of a part: MIG-GPU-UUID/INSTANCE/INSTANCE
@@ -45,7 +45,7 @@ def visible(environ: Mapping[str, str]) -> VisibleGpus | None:
 
 def chosen(seen: VisibleGpus | None, devices: Sequence[Device]) -> ChosenGpus:
     """Return which of the devices are meant, in the order of PCI addresses, as drivers list them."""
-    there = gpus(devices)
+    there = every_gpu(devices)
     if seen is not None and not seen.names:
         return ChosenGpus(ids=frozenset(), note=f"{seen.variable} names no GPU, so none is measured")
     if seen is None or not there:

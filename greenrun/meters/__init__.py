@@ -113,6 +113,8 @@ def why_no_more_gpus(settings: MeterSettings, refusals: Sequence[str], gpus: int
         return 'devices.meter is "none", which reads no GPU; set devices.meter to "nvml" or "amd"'
     if settings.include:
         return f"devices.include names {', '.join(map(str, settings.include))} alone"
+    if settings.exclude:
+        return f"devices.exclude keeps {', '.join(settings.exclude)} from jobs"
     if gpus and settings.kinds[0] in ("emulated", "constant"):
         return f"set gpus of [devices.{settings.kinds[0]}]"
     return ""

@@ -7,6 +7,7 @@ from typing import Literal
 # The names that the settings accept; `backends.BACKENDS` has a line for each but none.
 MeterKind = Literal["nvml", "amd", "emulated", "constant", "none"]
 CpuMeterKind = Literal["rapl", "none"]
+ExcludedEnergy = Literal["idle", "unmanaged"]
 
 # Tried in order where nothing says which; `none` so that what cannot be read stops nobody.
 GPU_METERS: tuple[MeterKind, ...] = ("nvml", "amd", "none")
@@ -60,7 +61,8 @@ class MeterSettings:
     """The meters to try for the GPUs, in order, and the GPUs to include (ids or indices; empty for all).
 
     `cpu_kinds` are the meters to try for the CPU and its memory; `powercap` is the kernel's folder of their counters.
-    `external` are all read too. Each meter has a process of its own.
+    `external` are all read too. Each meter has a process of its own. No job gets the GPUs that `exclude` names (by id,
+    its beginning, index or PCI address): their energy is nobody's (`idle`), or not in the books (`unmanaged`).
     """
 
     kinds: tuple[str, ...]
@@ -70,3 +72,5 @@ class MeterSettings:
     cpu_kinds: tuple[str, ...] = ("none",)
     powercap: Path = POWERCAP
     external: tuple[ExternalSettings, ...] = ()
+    exclude: tuple[str, ...] = ()
+    excluded_energy: ExcludedEnergy = "idle"

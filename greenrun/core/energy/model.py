@@ -45,7 +45,9 @@ class Device:
     `id` is stable over restarts and unique on the host (a GPU's UUID). `source` is the meter that reads it;
     an emulated device has `emulated` set, and everything shown to people says so. `power_w` is its nominal draw
     under load in watts, None when unknown. `mig` says that it is a GPU split into parts, which are one device here;
-    `within` names the device that tells its energy with its own, so that it is never read itself.
+    `within` names the device that tells its energy with its own, so that it is never read itself. `pci` is its address
+    on the bus, None where that is not told. `excluded` is the name in the settings that keeps all jobs from it, and
+    what it uses is in the books only if it is `booked`.
     """
 
     id: str
@@ -59,10 +61,18 @@ class Device:
     vendor: str = "unknown"
     mig: bool = False
     within: str | None = None
+    pci: str | None = None
+    excluded: str | None = None
+    booked: bool = True
 
 
 def gpus(devices: Iterable[Device]) -> tuple[Device, ...]:
-    """Return the GPUs: all that a job can be given; what else is metered is never planned with, leased or locked."""
+    """Return the GPUs that a job can be given; what else is metered is never planned with, leased or locked."""
+    return tuple(device for device in every_gpu(devices) if device.excluded is None)
+
+
+def every_gpu(devices: Iterable[Device]) -> tuple[Device, ...]:
+    """Return the GPUs of this host, also those that no job is given."""
     return tuple(device for device in devices if device.kind is Component.GPU)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from greenrun.core.energy.model import Device, GpuProcess, gpus
+from greenrun.core.energy.model import Device, GpuProcess, every_gpu, gpus
 from greenrun.core.errors import InputProblem, InvalidInput
 from greenrun.core.formatting import instant_text, memory_text
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
@@ -18,6 +18,7 @@ MOST_NAMED = 3  # processes, or GPUs, named in a sentence
 
 # What is said of a GPU that is away for several reasons, and of a job that waits for several GPUs.
 _LASTING_FIRST = (
+    ReasonCode.EXCLUDED,
     ReasonCode.DRAINED,
     ReasonCode.GPUS_LOST,
     ReasonCode.GPUS_USED_BY_OTHERS,
@@ -110,16 +111,22 @@ class GpuState:
 
 def gpus_named(names: Sequence[str], devices: Iterable[Device]) -> list[Device]:
     """Return the GPUs with these indices, ids or beginnings of ids; raise InvalidInput naming all that are wrong."""
-    known, found, problems = gpus(devices), dict[str, Device](), []
+    there = tuple(devices)
+    known, found, problems = gpus(there), dict[str, Device](), []
+    kept = {name: device for device in every_gpu(there) if device.excluded for name in (str(device.index), device.id)}
     for name in names:
+        if name in kept:
+            told = f"'{name}' is excluded by the settings (devices.exclude names {kept[name].excluded}): no job gets it"
+            problems.append(InputProblem(field="gpus", message=told))
+            continue
         exact = [device for device in known if name in (str(device.index), device.id)]
         alike = exact or [device for device in known if name and device.id.lower().startswith(name.lower())]
         if len(alike) == 1:
             found[alike[0].id] = alike[0]
             continue
-        there = ", ".join(f"{device.index} ({device.id})" for device in known) or "none"
+        listed = ", ".join(f"{device.index} ({device.id})" for device in known) or "none"
         what = "names several GPUs" if alike else "is no GPU of this machine"
-        problems.append(InputProblem(field="gpus", message=f"'{name}' {what}; it has {there}"))
+        problems.append(InputProblem(field="gpus", message=f"'{name}' {what}; it has {listed}"))
     if problems:
         raise InvalidInput("nothing was changed: " + "; ".join(row.message for row in problems), problems)
     return list(found.values())

@@ -27,6 +27,7 @@ class ReasonCode(StrEnum):
     GPUS_USED_BY_OTHERS = "gpus_used_by_others"
     GPUS_LOST = "gpus_lost"
     DRAINED = "drained"
+    EXCLUDED = "excluded"
     TOO_FEW_GPUS = "too_few_gpus"
     NO_CPU_SLOTS = "no_cpu_slots"
     HELD = "held"
@@ -86,6 +87,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.GPUS_HELD_ELSEWHERE: "waits for GPUs that are held outside this daemon: {who}",
     ReasonCode.GPUS_USED_BY_OTHERS: "needs {needs} and {have}: {who}",
     ReasonCode.GPUS_LOST: "needs {needs} and {have}: {who}",
+    ReasonCode.EXCLUDED: "needs {needs} and {have}: {who}",
     ReasonCode.DRAINED: "needs {needs} and {have}: {who}",
     ReasonCode.TOO_FEW_GPUS: "needs {gpus} and this machine has {have}",
     ReasonCode.NO_CPU_SLOTS: "needs a CPU slot and [devices] cpu_slots is 0",

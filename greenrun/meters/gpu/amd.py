@@ -169,6 +169,7 @@ class AmdDriver:
             memory_bytes=memory * MIB if isinstance(memory, int) and memory else None,
             power_w=limit_w,
             vendor="amd",
+            pci=_answer(library, getattr(library, "amdsmi_get_gpu_device_bdf", None), handle),
         )
         found = Amd(device, max(highest_w or 0.0, limit_w or 0.0) or HIGHEST_W, True, False, library, handle)
         return replace(found, counts=found.counter_j() is not None)

@@ -143,9 +143,15 @@ def board_at(index: int) -> Nvidia | None:
         power_w=limit_mw / 1000 if limit_mw else None,
         vendor="nvidia",
         mig=bool(mig and mig[0]),
+        pci=_pci(handle),
     )
     highest_w = max(bounds_mw[1] if bounds_mw else 0, limit_mw or 0) / 1000 or HIGHEST_W
     return Nvidia(device, highest_w, _counts(handle), handle)
+
+
+def _pci(handle: Any) -> str | None:
+    told = _known(pynvml.nvmlDeviceGetPciInfo, handle)
+    return None if told is None else str(told.busId).lower() or None
 
 
 def _temperature_c(handle: Any) -> float:

@@ -14,10 +14,13 @@ from dataclasses import replace
 from time import monotonic
 
 from greenrun.clock import suspended_s
+from greenrun.core.energy.model import every_gpu
 from greenrun.core.errors import MeterEnded, MeterError
 from greenrun.core.formatting import duration_text
+from greenrun.meters.arrangement import arranged, not_there
 from greenrun.meters.backends import BACKENDS, Backend
 from greenrun.meters.sampler.wire import Message, Request, pack, unpack_request
+from greenrun.meters.settings import MeterSettings
 
 PERIOD_S = 1.0
 SUSPENDED_S = 1.0  # after a longer suspension of the machine, the meters are opened anew
@@ -57,7 +60,7 @@ def main(argument: str) -> int:
     except MeterError as exc:
         _say(Message(refusal=str(exc)))
         return REFUSED
-    serve(backend, pokes)
+    serve(backend, pokes, settings=request.settings)
     return 0
 
 
@@ -66,11 +69,13 @@ def open_backend(request: Request) -> Backend:
     return BACKENDS[request.kind](request.settings, request.runs_dir, request.state_dir)
 
 
-def serve(backend: Backend, pokes: Pokes, period_s: float = PERIOD_S) -> None:
+def serve(backend: Backend, pokes: Pokes, period_s: float = PERIOD_S, settings: MeterSettings | None = None) -> None:
     """Send the hello message, then readings, until standard input ends or the reader is gone."""
     try:
-        notes = tuple(getattr(backend, "notes", ()))
-        _say(Message(devices=backend.devices, notes=notes, troubles=backend.troubles()))
+        notes, devices = tuple(getattr(backend, "notes", ())), backend.devices
+        if settings is not None and every_gpu(devices):
+            notes, devices = (*notes, *not_there(devices, settings)), arranged(devices, settings)
+        _say(Message(devices=devices, notes=notes, troubles=backend.troubles()))
         _sample_for_ever(backend, pokes, period_s)
     except MeterEnded as exc:
         _say(Message(trouble=str(exc)))

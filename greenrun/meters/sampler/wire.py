@@ -61,6 +61,8 @@ def unpack_request(text: str) -> Request:
             cpu_kinds=tuple(settings["cpu_kinds"]),
             powercap=Path(settings["powercap"]),
             external=tuple(_external(each) for each in settings["external"]),
+            exclude=tuple(settings["exclude"]),
+            excluded_energy=settings["excluded_energy"],
         ),
         runs_dir=Path(fields["runs_dir"]),
         state_dir=Path(fields["state_dir"]),
