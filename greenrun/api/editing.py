@@ -183,8 +183,13 @@ def _edited(
     as_it_is = replace(job.spec, log=job.spec.log and literal(job.spec.log))
     is_other = env is not None or (spec.command, spec.workdir) != (job.spec.command, job.spec.workdir)
     with looking_as(job.uid, daemon.settings):
-        before = [] if env is not None else problems_of(as_it_is, job.user, now, here)
-        wrong = [*problems_of(checked, job.user, now, here), *_too_late(job, spec, env is not None, now)]
+        rules = daemon.settings.resources
+        before = [] if env is not None else [*problems_of(as_it_is, job.user, now, here), *rules.problems(job.spec)]
+        wrong = [
+            *rules.problems(spec),
+            *problems_of(checked, job.user, now, here),
+            *_too_late(job, spec, env is not None, now),
+        ]
         wrong += variable_problems(spec, daemon.settings.variables) if env is not None else []
         (noted,) = with_noted_files([spec]) if is_other else [spec]
     wrong += vain_dependencies(spec, states) if env is not None else []
@@ -210,7 +215,7 @@ def _with_changes(
         job = JobIn.model_validate(stated)
     except ValidationError as exc:
         return spec, [field_problem(error) for error in exc.errors()]
-    made = to_spec(job, daemon.settings.default_duration, spec.after)
+    made = daemon.settings.resources.with_usual(to_spec(job, daemon.settings.default_duration, spec.after))
     if changes.get("duration_s", 0) is None or changes.get("power_w", 0) is None:
         (made,) = with_history(daemon, caller, [made])
     names = {_NAMES[name].name for name in changes}

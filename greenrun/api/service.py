@@ -16,6 +16,7 @@ from greenrun.core.jobs.access import AccessRules
 from greenrun.core.jobs.availability import Drain, GpuState
 from greenrun.core.jobs.job import Job, JobSpec, Origin, RequestKey
 from greenrun.core.jobs.reasons import Reason
+from greenrun.core.jobs.runs.resource_limits import ResourceRules
 from greenrun.core.jobs.runs.status import StrayRun
 from greenrun.core.jobs.site_variables import VariableRules
 from greenrun.core.jobs.transitions import Edit
@@ -186,6 +187,7 @@ class ServiceSettings:
     body_limit_s: float = 30.0
     access: AccessRules = field(default_factory=AccessRules)
     variables: VariableRules = field(default_factory=VariableRules)
+    resources: ResourceRules = field(default_factory=ResourceRules)
     hosts: tuple[str, ...] = ()  # names of this host that the metrics may be asked by, beside those of loopback
     is_shared: bool = False  # by users of the machine, as whom their jobs run
     version: str = __version__

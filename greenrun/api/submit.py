@@ -209,7 +209,7 @@ def _specs(daemon: Service, caller: Viewer, stated: Sequence[JobIn]) -> tuple[li
         after, problems = _dependencies_of(daemon, caller, job, meant)
         specs.append(to_spec(job, daemon.settings.default_duration, after))
         unnamed += _with_index(problems, index, stated)
-    specs = with_history(daemon, caller, specs)
+    specs = [daemon.settings.resources.with_usual(spec) for spec in with_history(daemon, caller, specs)]
     return [to_specs(job, spec, caller.uid) for spec, job in zip(specs, stated, strict=True)], unnamed
 
 
@@ -295,6 +295,7 @@ def _check(
                 *problems_of(each[0], caller.name, now, here),
                 *vain_dependencies(each[0], states),
                 *variable_problems(each[0], daemon.settings.variables),
+                *daemon.settings.resources.problems(each[0]),
             ]
             if each
             else []

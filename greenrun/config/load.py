@@ -12,6 +12,7 @@ from pydantic_settings import EnvSettingsSource, SettingsError
 
 from greenrun.config.accounting import accounting_problems
 from greenrun.config.electricity import electricity_problems
+from greenrun.config.limits import limit_problems
 from greenrun.config.models import Config, Origin, flatten
 from greenrun.config.problems import meant, reference_problems, table, value_problems
 from greenrun.config.server_mode import with_places
@@ -41,6 +42,7 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] = os.enviro
     stated = _environment(environ, problems)
     tables = _merge(written, stated)
     problems += reference_problems(tables)
+    problems += limit_problems(table(tables, "limits"), table(tables, "server"))
     problems += electricity_problems(table(tables, "electricity"))
     problems += accounting_problems(table(tables, "accounting"))
     if "provider" in tables and isinstance(tables["provider"], dict):

@@ -67,6 +67,7 @@ def _units(
     config: Config, store: Store, *, on_change: Callable[[], None], devices: Callable[[], Sequence[Device]]
 ) -> Opened:
     from greenrun.executors.units.bus import ServiceManager  # only system mode needs D-Bus
+    from greenrun.executors.units.controllers import why_not_kept
     from greenrun.executors.units.shim_files import why_not_for_all
     from greenrun.executors.units.systemd_executor import SystemdExecutor
     from greenrun.executors.units.unit_leftovers import StrayUnits, UserCheckpoints
@@ -79,11 +80,13 @@ def _units(
         )
     if why := why_not_for_all():
         raise ConfigError(f"{why}, so greenrun does not start: install it where all may read it, as in /opt/greenrun.")
+    if why := why_not_kept([*config.limits.usual, *config.limits.most]):
+        raise ConfigError(f"[limits] has what cannot be kept here, so greenrun does not start. {why}; or leave it out.")
     state, manager = config.paths.state, ServiceManager()
     executor = SystemdExecutor(
         state=state, locks_dir=config.paths.locks, user_of=lambda job_id: store.jobs.job(job_id).uid,
         on_change=on_change, log_cap_bytes=config.jobs.log_cap, devices=devices, gpu_ids=config.jobs.gpu_ids,
-        manager=manager,
+        tasks_max=config.limits.tasks_max, manager=manager,
     )  # fmt: skip
     return Opened(
         executor=executor, strays=StrayUnits(state, manager), checkpoints=UserCheckpoints(UserFolders(state, manager))

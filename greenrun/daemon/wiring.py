@@ -1,5 +1,6 @@
 """Derive the settings of each part of the daemon from the configuration, and open the configured providers."""
 
+import os
 import platform
 from collections.abc import Sequence
 from datetime import timedelta
@@ -19,9 +20,11 @@ from greenrun.core.energy.merging import within
 from greenrun.core.energy.model import gpus
 from greenrun.core.errors import ConfigError, ProviderError
 from greenrun.core.jobs.access import AccessRules
+from greenrun.core.jobs.runs.resource_limits import ResourceRules
 from greenrun.core.planning.model import Options
 from greenrun.daemon.accounting_bases import open_bases
 from greenrun.engine.engine import EngineSettings
+from greenrun.executors.units.controllers import why_not_limited
 from greenrun.grid.electricity import DayAheadPrices
 from greenrun.grid.sources import OpenProviders
 from greenrun.meters import OpenMeter, why_no_more_gpus
@@ -106,6 +109,7 @@ def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provid
             gpu_power_w=powers.pop() if len(powers) == 1 else None,
             shares=config.fair_share.in_effect,
         ),
+        resources=host_resources() if config.server.is_system else {},
         gpus_note=why_no_more_gpus(meter_settings(config.devices), meter.refusals, len(gpus(meter.devices()))),
     )
 
@@ -122,9 +126,26 @@ def api_settings(config: Config) -> ServiceSettings:
         told_of=tuple({topic.value for hook in config.notify.values() for topic in hook.events}),
         access=access_rules(config),
         variables=config.jobs.variables,
+        resources=resource_rules(config),
         hosts=config.api.hosts,
         is_shared=config.server.is_system,
     )
+
+
+def resource_rules(config: Config) -> ResourceRules:
+    """Return how much memory, CPU and disk jobs may use."""
+    return ResourceRules(
+        usual=config.limits.usual,
+        most=config.limits.most,
+        there=host_resources(),
+        why_not=why_not_limited(is_system=config.server.is_system),
+    )
+
+
+def host_resources() -> dict[str, float]:
+    """Return how much there is on this machine of what jobs can be limited to, by field of a job."""
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {"memory_gib": memory_gib, "cpus": float(os.cpu_count() or 1)}
 
 
 def access_rules(config: Config) -> AccessRules:

@@ -53,7 +53,7 @@ class EngineSettings:
     `horizon` is how far ahead of now the grid is planned with; the normal of each hour is learned from the last
     `climatology_days` days measured, and 0 plans with the provider's forecast as it is. `arrivals` are the jobs that
     usually come, `gpus_note` says why there are no more GPUs. Slices that are final are merged inside steps of
-    `merge_within`.
+    `merge_within`. `resources` is how much there is of what jobs are limited to, by field of a job.
     """
 
     zone: str | None = None
@@ -71,6 +71,7 @@ class EngineSettings:
     arrivals: Arrivals = ()
     gpus_note: str = ""
     merge_within: timedelta = WITHIN
+    resources: Mapping[str, float] = field(default_factory=dict)
 
 
 class Engine:
@@ -102,7 +103,10 @@ class Engine:
         self._books = Bookkeeping(
             store, meter, self.zone.intensities, pue=self.settings.options.pue, merge_within=self.settings.merge_within
         )
-        self._runs = RunController(store.jobs, store.runs, executor, launch_timeout=self.settings.launch_timeout)
+        self._runs = RunController(
+            store.jobs, store.runs, executor, launch_timeout=self.settings.launch_timeout,
+            resources=self.settings.resources,
+        )  # fmt: skip
         self.anomalies = AnomalyDetector(store, self._books, self.settings.anomalies)
         self.availability = Availability(meter, executor, store.drains)
         self._remembered = False

@@ -1,9 +1,10 @@
 """Control every run from claim to verdict: start, confirm, stop and close it, or undo a claim that never spawned."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Protocol
 
 import structlog
@@ -13,6 +14,7 @@ from greenrun.core.formatting import instant_text
 from greenrun.core.jobs.job import Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.jobs.runs.occupancy import Observed
+from greenrun.core.jobs.runs.resource_limits import ADDED_UP, lacking
 from greenrun.core.jobs.runs.retries import after_pause
 from greenrun.core.jobs.runs.status import EndedBy, Phase, RunStatus
 from greenrun.core.planning.decisions import Start, Suspend, verdict
@@ -33,11 +35,20 @@ class RunJobs(JobReader, ReasonStore, Protocol):
 class RunController:
     """Drives the executor for the engine; every decision it records is one compare-and-set in the store."""
 
-    def __init__(self, jobs: RunJobs, runs: RunLifecycle, executor: Executor, *, launch_timeout: timedelta) -> None:
+    def __init__(
+        self,
+        jobs: RunJobs,
+        runs: RunLifecycle,
+        executor: Executor,
+        *,
+        launch_timeout: timedelta,
+        resources: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         self._jobs = jobs
         self._runs = runs
         self._executor = executor
         self._launch_timeout = launch_timeout
+        self._resources = resources
         self._launched: dict[int, datetime] = {}  # by this process: a claim that is not here was left by a crash
         self._postponed: dict[int, Reason] = {}  # by the run that this machine could not start
         self._own_pauses: dict[int, StartPause] = {}  # of jobs, where what one lacks is not lacking for others
@@ -74,6 +85,9 @@ class RunController:
         """Claim the job, durably, and only then spawn its run, unless its last launch failed a moment ago."""
         if self.pause.is_on(now) or self._is_put_off(start.placement.job_id, now):
             return
+        if (lack := self._lacking(start.placement.job_id)) is not None:
+            self._jobs.set_reason({start.placement.job_id: lack}, now=now)
+            return
         try:
             with self._executor.room(len(start.devices)):
                 self._claim_and_spawn(start, now)
@@ -81,6 +95,14 @@ class RunController:
             self.failures["start"] += 1
             log.warning("starts pause", error=str(exc))
             self._wait_for_room(start, exc.what, now)
+
+    def _lacking(self, job_id: int) -> Reason | None:
+        """Return what a job has to wait for that those which run were given; None for one that is not limited."""
+        spec = self._jobs.job(job_id).spec if self._resources else None
+        if spec is None or all(getattr(spec, name) is None for name in ADDED_UP):
+            return None
+        running = [self._jobs.job(run.job_id).spec for run in self._runs.live_runs()]
+        return lacking(spec, running, self._resources)
 
     def _claim_and_spawn(self, start: Start, now: datetime) -> None:
         placement = start.placement

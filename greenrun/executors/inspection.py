@@ -118,6 +118,8 @@ def exited(folder: Path, run: Run) -> RunStatus | None:
         ended_by=EndedBy(str(record["ended_by"])),
         detail=_text(record.get("detail")),
         changed=_text(record.get("changed")),
+        oom_kills=max(0, _whole(record.get("oom_kills")) or 0),
+        is_own_limit=record.get("is_own_limit") is True,
         shortage=LACKING.get(number, "") if isinstance(number := record.get("errno"), int) else "",
     )
 

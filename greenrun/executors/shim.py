@@ -1,8 +1,8 @@
 """Supervise one run: start its command, bound it in time, outlive the daemon, and record how it ended.
 
 One runs beside each job, in its own session, as `python -I -S shim_entry.py LABEL`, on the standard library and the
-light modules beside it alone: `run_folder` (the format of what it leaves behind), `launch`, `output_pipe`, `log_file`,
-`waiting`, `termination` and `descendants`, and `greenrun.procfs`.
+light modules beside it alone: `run_folder` (the format of what it leaves behind), `launch`, `memory_events`,
+`output_pipe`, `log_file`, `waiting`, `termination` and `descendants`, and `greenrun.procfs`.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from greenrun.executors.command_files.noted_files import changed_since_submissio
 from greenrun.executors.descendants import Members, has_children, live_children, reap, signal_one
 from greenrun.executors.launch import Launch, NotStarted, environment, launch, moment
 from greenrun.executors.log_file import Log
+from greenrun.executors.memory_events import oom_kills
 from greenrun.executors.output_pipe import OutputPipe
 from greenrun.executors.run_folder import VERSION, write_record
 from greenrun.executors.termination import (
@@ -174,7 +175,9 @@ def run(spec: Spec, kept: list[int], log: Log, waiter: Waiter, ready: int) -> di
         told.say(f"the command left {processes(len(left))}, ended: {named(left)}")
     cause = supervision.end.cause
     detail = "" if cause in (ITSELF, TIME_LIMIT) else asked_by(spec.folder)
-    return outcome(os.waitstatus_to_exitcode(status), started, cause, detail) | {"left": len(left), "changed": since}
+    ended = outcome(os.waitstatus_to_exitcode(status), started, cause, detail)
+    killed, is_own_limit = oom_kills()
+    return {**ended, "left": len(left), "changed": since, "oom_kills": killed, "is_own_limit": is_own_limit}
 
 
 def open_log(spec: Spec) -> Log:

@@ -91,6 +91,8 @@ def own_environment(run: Run, job: Job, folder: Path, checkpoints: Path) -> dict
     }
     if job.spec.finish_by is not None:
         variables["GREENRUN_FINISH_BY"] = iso_text(job.spec.finish_by)
+    if job.spec.cpus is not None:
+        variables["GREENRUN_CPUS"] = f"{job.spec.cpus:g}"
     return variables
 
 

@@ -97,6 +97,9 @@ class JobRecord(Record, table=True):
     noted_files: dict[str, str] = Field(sa_type=Json, sa_column_kwargs={"server_default": text("'{}'")})
     stop_on: list[str] = Field(sa_type=Json, sa_column_kwargs={"server_default": text("'[]'")})
     notify: list[str] = Field(sa_type=Json, sa_column_kwargs={"server_default": text("'[]'")})
+    memory_gib: float | None = None
+    cpus: float | None = None
+    io_weight: int | None = None
 
 
 class RunRecord(Record, table=True):

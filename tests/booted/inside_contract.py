@@ -21,6 +21,7 @@ from greenrun.core.jobs.runs.status import EndedBy, Phase
 from greenrun.executors.units import unit_status
 from greenrun.executors.units.account import account_of, acting_as, may
 from greenrun.executors.units.bus import NotAsked, NotHeard, ServiceManager
+from greenrun.executors.units.controllers import why_not_limited
 from greenrun.executors.units.systemd_executor import SystemdExecutor
 from greenrun.executors.units.unit_properties import unit_name
 from tests.executors.bench import ENDED, Bench
@@ -166,6 +167,29 @@ def test_a_start_that_was_not_answered_is_found_again_and_started_once(
     bench.executor.start(run, job)
     assert bench.end(run).exit_code == 0
     assert (bench.workdir / "count").read_text() == "once\n"
+
+
+# limits
+
+
+def test_limits_are_told_to_systemd(bench: UnitBench) -> None:
+    run = bench.running("sh", "-c", IDLES, memory_gib=0.25, cpus=1.5, io_weight=50)
+    wanted = {"MemoryMax": f"{1 << 28}", "MemorySwapMax": "0", "CPUQuotaPerSecUSec": "1.500000s", "IOWeight": "50"}
+    words = ["systemctl", "show", unit_name(run.token), *(f"--property={name}" for name in wanted)]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert dict(line.split("=", 1) for line in told.splitlines()) == wanted
+    bench.executor.stop(run, "test")
+    bench.end(run)
+
+
+def test_a_run_that_takes_more_memory_than_its_limit_is_ended_and_says_so(bench: UnitBench) -> None:
+    """Where the kernel keeps it; where it does not, a job that asks for a limit is refused (`inside_service`)."""
+    run = bench.start("python3", "-c", "x = bytearray(512 << 20); print(len(x))", memory_gib=0.125)
+    status = bench.end(run)
+    if "memory_gib" in why_not_limited(is_system=True):
+        assert (status.exit_code, status.oom_kills) == (0, 0)
+    else:
+        assert (status.signal, status.oom_kills > 0, status.is_own_limit) == (signal.SIGKILL, True, True)
 
 
 # users

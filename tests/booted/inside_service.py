@@ -212,6 +212,14 @@ def test_what_a_user_may_not_ask_of_systemd_or_see_of_the_daemon() -> None:
     assert main_pid() == daemon
 
 
+def test_a_limit_that_nothing_would_keep_is_refused() -> None:
+    controllers = Path("/sys/fs/cgroup/cgroup.controllers").read_text().split()
+    for option, controller in (("--mem=1G", "memory"), ("--cpus=1", "cpu"), ("--io-weight=50", "io")):
+        done = run(GREENRUN, "submit", "--gpus=0", option, "--now", "--", "true", user="alice", code=None)
+        assert (done.returncode == 0) == (controller in controllers), done.stderr
+        assert controller in controllers or f"the controller {controller} is not in the control groups" in done.stderr
+
+
 def test_a_log_that_is_a_link_to_a_file_of_roots_is_not_written() -> None:
     target = Path("/var/lib/misc/roots.log")
     target.parent.mkdir(parents=True, exist_ok=True)

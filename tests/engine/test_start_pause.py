@@ -148,3 +148,20 @@ def test_a_run_that_its_supervisor_could_not_start_is_no_attempt(
     run_until(world, engine, T0 + 4 * SLOT)
     assert store.jobs.job(job.id).state is State.SUCCEEDED
     assert len(store.runs.of_jobs([job.id])[job.id]) > 4
+
+
+def test_a_job_waits_for_memory_that_those_which_run_were_given_and_starts_when_one_ends(tmp_path: Path) -> None:
+    world, store = World(DAY, gpus=3), open_store(tmp_path)
+    jobs = [
+        store.jobs.add_job(spec(60, start_now=True, memory_gib=gib), user="ada", uid=1, now=T0)[0]
+        for gib in (40.0, 30.0, 20.0)
+    ]
+    engine = new_engine(world, store, world.meter(), resources={"memory_gib": 64.0, "cpus": 8.0})
+    engine.tick(world.now)
+    started = [store.jobs.job(job.id).state is not State.QUEUED for job in jobs]
+    assert started == [True, False, True]
+    reason = store.jobs.job(jobs[1].id).reason
+    assert reason is not None
+    assert (reason.code, "30 GiB" in reason.text) == (ReasonCode.RESOURCES_BUSY, True)
+    run_until(world, engine, T0 + 4 * SLOT)
+    assert [store.jobs.job(job.id).state for job in jobs] == [State.SUCCEEDED] * 3

@@ -12,9 +12,11 @@ import pytest
 from greenrun.core.energy.model import Device
 from greenrun.core.errors import ExecutorError
 from greenrun.core.jobs.runs.status import Phase, RunStatus
+from greenrun.executors.memory_events import oom_kills
 from greenrun.executors.units import handover, unit_status
 from greenrun.executors.units.account import Account, acting_as
 from greenrun.executors.units.bus import UnitState
+from greenrun.executors.units.controllers import why_not_kept, why_not_limited
 from greenrun.executors.units.device_nodes import nodes_of
 from greenrun.executors.units.shim_files import why_not_for_all
 from greenrun.executors.units.unit_owners import token_of
@@ -160,3 +162,54 @@ def test_how_a_run_ended_is_not_unknown_for_ever_when_its_unit_is_gone(
     assert doubts.settled(run, ALIVE, hidden) is hidden
     lost = doubts.settled(run, GONE, hidden)
     assert (lost.phase, "Permission denied" in lost.detail) == (Phase.LOST, True)
+
+
+# limits
+
+
+def test_what_a_job_is_limited_to_becomes_properties_of_its_unit_and_nothing_else_does(tmp_path: Path) -> None:
+    def told(tasks_max: int = 0, **fields: object) -> dict[str, object]:
+        run, job = Bench(None, tmp_path).make("true", **fields)  # type: ignore[arg-type]
+        account = Account(uid=1, gid=1, name="ada")
+        return {name: value for name, (_, value) in properties(run, job, account, [], 0, tasks_max)}
+
+    names = {"MemoryMax", "MemorySwapMax", "CPUQuotaPerSecUSec", "IOWeight", "TasksMax"}
+    assert not names & told().keys()
+    limited = told(500, memory_gib=1.5, cpus=2.5, io_weight=50)
+    assert {name: limited[name] for name in names} == {
+        "MemoryMax": 3 << 29, "MemorySwapMax": 0, "CPUQuotaPerSecUSec": 2_500_000, "IOWeight": 50, "TasksMax": 500,
+    }  # fmt: skip
+
+
+def test_what_nothing_would_keep_is_told_by_the_controller_that_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.controllers").write_text("cpuset cpu pids\n")
+    found = why_not_limited(is_system=True, root=tmp_path)
+    assert sorted(found) == ["io_weight", "memory_gib"]
+    assert "the controller memory is not" in found["memory_gib"]
+    (tmp_path / "cgroup.controllers").write_text("cpuset cpu io memory pids\n")
+    assert not why_not_limited(is_system=True, root=tmp_path)
+    assert sorted(why_not_limited(is_system=True, root=tmp_path / "none")) == ["cpus", "io_weight", "memory_gib"]
+    assert "system mode alone" in why_not_limited(is_system=False, root=tmp_path)["cpus"]
+    assert why_not_kept([]) is None
+
+
+@pytest.mark.parametrize(
+    ("group", "events", "expected"),
+    [
+        ("0::/greenrun.slice/greenrun-run-ab.service", "low 0\nhigh 0\nmax 9\noom 1\noom_kill 2\n", (2, True)),
+        ("0::/greenrun.slice/greenrun-run-ab.service", "low 0\noom 0\noom_kill 1\noom_group_kill 0\n", (1, False)),
+        ("0::/greenrun.slice/greenrun-run-ab.service", "nonsense", (0, False)),
+        ("0::/greenrun.slice/greenrun-run-ab.service", None, (0, False)),
+        ("0::/user.slice/session-1.scope", "oom 1\noom_kill 2\n", (0, False)),  # of others, too
+        ("4:memory:/x\n0::/greenrun.slice/greenrun-run-ab.service", "oom_kill 0\noom 0\n", (0, False)),
+    ],
+)
+def test_only_what_the_kernel_killed_of_a_runs_own_group_is_counted(
+    tmp_path: Path, group: str, events: str | None, expected: tuple[int, bool]
+) -> None:
+    (tmp_path / "cgroup").write_text(f"{group}\n")
+    folder = tmp_path / "root" / group.rpartition("::/")[2]
+    folder.mkdir(parents=True)
+    if events is not None:
+        (folder / "memory.events").write_text(events)
+    assert oom_kills(str(tmp_path / "cgroup"), str(tmp_path / "root")) == expected

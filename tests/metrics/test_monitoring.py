@@ -40,7 +40,7 @@ def promtool(*words: object) -> str:
 ENDS_BY_ITSELF = {
     ReasonCode.CLEANEST_WINDOW, ReasonCode.SHARED_WINDOW, ReasonCode.SUSPENDED,  # ... at a planned hour
     ReasonCode.RETRY_PAUSE, ReasonCode.RETRYING, ReasonCode.CHECKPOINTED,  # ... after a pause that has a limit
-    ReasonCode.ARRAY_FULL, ReasonCode.WAITS_FOR,  # ... with a job that has a reason of its own
+    ReasonCode.ARRAY_FULL, ReasonCode.WAITS_FOR, ReasonCode.RESOURCES_BUSY,  # ... with a job that has its own reason
     ReasonCode.HELD, ReasonCode.CANCEL_REQUESTED,  # ... as its user wants it
 }  # fmt: skip
 # Those of runs, and of jobs that have ended.
@@ -48,7 +48,7 @@ NO_WAIT = {
     ReasonCode.RUNNING, ReasonCode.GOES_ON, ReasonCode.CHECKPOINT_FAILED, ReasonCode.NO_PROGRESS, ReasonCode.SUCCEEDED,
     ReasonCode.EXIT_CODE, ReasonCode.SIGNALLED, ReasonCode.TIMED_OUT, ReasonCode.LOST, ReasonCode.INTERRUPTED,
     ReasonCode.CANCELLED, ReasonCode.ANOMALOUS, ReasonCode.DEPENDENCY_FAILED, ReasonCode.EXPIRED,
-    ReasonCode.FAILED_TO_START,
+    ReasonCode.FAILED_TO_START, ReasonCode.OUT_OF_MEMORY,
 }  # fmt: skip
 
 

@@ -221,9 +221,10 @@ def _ratio(text: str, context: SubmissionContext) -> float:
 
 
 def _memory_gib(text: str, context: SubmissionContext) -> float:
-    """Read GiB; convert decimal units."""
+    """Read GiB; convert decimal units. A letter alone is a binary unit."""
     raw = text.strip().lower()
-    per_unit = {"gb": 1e9 / 2**30, "tb": 1e12 / 2**30, "mib": 1 / 1024, "tib": 1024.0}
+    per_unit = {"mb": 1e6 / 2**30, "gb": 1e9 / 2**30, "tb": 1e12 / 2**30, "mib": 1 / 1024, "tib": 1024.0}
+    per_unit |= {"m": 1 / 1024, "g": 1.0, "t": 1024.0}  # as systemd, Slurm and containers read them
     unit = next((unit for unit in ("gib", *per_unit) if raw.endswith(unit)), "")
     amount = _number(raw.removesuffix(unit), "", "40 (GiB), 40GiB or 40GB") * per_unit.get(unit, 1.0)
     if not amount:
@@ -319,6 +320,7 @@ def _is_named(kind: Any) -> TypeGuard[type[StrEnum]]:
 
 _BY_NAME: dict[str, Callable[[str, SubmissionContext], Any]] = {
     "min_saving": _ratio,
+    "cpus": lambda text, context: _number(text, "", "4 or 0.5"),
     "labels": _pair,
     "checkpoint_signal": _signal,
     "after": lambda text, context: parse_after(text),

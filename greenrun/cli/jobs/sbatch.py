@@ -283,7 +283,7 @@ def _cpus(text: str, where: str, found: Translation) -> None:
     there = os.cpu_count() or 1
     if int(text) > there:
         raise _Refused(f"the job needs {text} CPUs and this machine has {there}")
-    found.notes.append(f"{where}={text}: greenrun neither reserves CPUs nor limits a job to them")
+    found.notes.append(f"{where}={text}: greenrun neither reserves CPUs nor limits a job to them without --cpus")
 
 
 def _memory(text: str, where: str, found: Translation) -> None:
@@ -294,7 +294,7 @@ def _memory(text: str, where: str, found: Translation) -> None:
     asked = float(read[1]) * _MIB[(read[2] or "M").upper()]
     if asked > there:
         raise _Refused(f"the job needs {asked / 1024:.1f} GiB of memory and this machine has {there / 1024:.1f} GiB")
-    found.notes.append(f"{where}={text}: greenrun neither reserves memory nor limits a job to it")
+    found.notes.append(f"{where}={text}: greenrun neither reserves memory nor limits a job to it without --mem")
 
 
 def _open_mode(text: str, where: str, found: Translation) -> None:

@@ -114,6 +114,7 @@ def _facts(job: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
     yield "user", job["user"]
     yield "labels", text.printable(text.labels_text(job))
     yield "gpus", ", ".join([str(job["gpus"]), *_gpu_kind(job)])
+    yield "resources", ", ".join(_resources(job))
     source = _DURATION_SOURCES.get(job["duration_source"], job["duration_source"])
     grounds = _grounds(job.get("duration_note"), source) if text.is_told(job) else ""
     yield "duration", duration_text(job["duration_s"]) + grounds
@@ -161,6 +162,15 @@ def _gpu_kind(job: Mapping[str, Any]) -> Iterator[str]:
         yield text.printable(job["gpu_model"])
     if job.get("gpu_memory_gib") is not None:
         yield f"{number_text(job['gpu_memory_gib'])} GiB each"
+
+
+def _resources(job: Mapping[str, Any]) -> Iterator[str]:
+    if job.get("memory_gib") is not None:
+        yield f"at most {number_text(job['memory_gib'])} GiB of memory"
+    if job.get("cpus") is not None:
+        yield f"at most {number_text(job['cpus'])} CPU{'' if job['cpus'] == 1 else 's'}"
+    if job.get("io_weight") is not None:
+        yield f"a weight of {job['io_weight']} on disks"
 
 
 def _after(row: Mapping[str, Any]) -> str:

@@ -30,6 +30,7 @@ class ReasonCode(StrEnum):
     EXCLUDED = "excluded"
     TOO_FEW_GPUS = "too_few_gpus"
     NO_CPU_SLOTS = "no_cpu_slots"
+    RESOURCES_BUSY = "resources_busy"
     HELD = "held"
     WAITS_FOR = "waits_for"
     ARRAY_FULL = "array_full"
@@ -43,6 +44,7 @@ class ReasonCode(StrEnum):
     SUCCEEDED = "succeeded"
     EXIT_CODE = "exit_code"
     SIGNALLED = "signalled"
+    OUT_OF_MEMORY = "out_of_memory"
     TIMED_OUT = "timed_out"
     LOST = "lost"
     INTERRUPTED = "interrupted"
@@ -91,6 +93,9 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.DRAINED: "needs {needs} and {have}: {who}",
     ReasonCode.TOO_FEW_GPUS: "needs {gpus} and this machine has {have}",
     ReasonCode.NO_CPU_SLOTS: "needs a CPU slot and [devices] cpu_slots is 0",
+    ReasonCode.RESOURCES_BUSY: (
+        "waits for {asked}: jobs that run have been given {given} of the {total} that this machine has"
+    ),
     ReasonCode.HELD: "held by {who}; `greenrun release {job}` lets it go",
     ReasonCode.WAITS_FOR: "waits for job {job} {ending}{planned}",
     ReasonCode.ARRAY_FULL: "waits for its turn: at most {limit} jobs of its array may run at once",
@@ -104,6 +109,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.SUCCEEDED: "finished with exit code 0",
     ReasonCode.EXIT_CODE: "its command ended with {code}",
     ReasonCode.SIGNALLED: "its command was ended by {signal}",
+    ReasonCode.OUT_OF_MEMORY: "{why}: {killed}, and its command ended {ended}",
     ReasonCode.TIMED_OUT: "reached its time limit of {limit} and was stopped",
     ReasonCode.LOST: "{why}, so its exit code is unknown",
     ReasonCode.INTERRUPTED: "was interrupted: {why}",

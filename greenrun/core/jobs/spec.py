@@ -80,6 +80,7 @@ class ArrayPlace:
 MOST_TOGETHER = 10_000  # jobs of one submission
 LARGEST_INDEX = 1_000_000  # of a job in an array
 CHECKPOINT_SIGNALS = ("USR1", "USR2", "HUP", "INT", "TERM")  # what a job may ask to be told to checkpoint by
+LEAST_MEMORY_GIB = 1 / 16  # less would leave no room for the supervisor that tells how a job ended
 LEAST_S, MOST_S = 0.001, 366 * 86_400.0  # of a duration
 LIMITS = (  # what setrlimit(2) knows, by the names of /etc/security/limits.conf
     "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
@@ -206,6 +207,31 @@ class JobSpec:
             more=", for programs that take numbers",
             form="FORM",
             default="[jobs] gpu_ids",
+        ),
+    ] = None
+    memory_gib: Annotated[
+        float | None,
+        Range(LEAST_MEMORY_GIB, 100_000),
+        Option(
+            meaning="The memory that it may use; with more it is ended",
+            more=": 32, 32G, 32GiB",
+            form="GIB",
+            name="mem",
+            default="[limits] memory",
+        ),
+    ] = None
+    cpus: Annotated[
+        float | None,
+        Range(0.01, 4096),
+        Option(meaning="How many CPUs it may use at once", more=": 4, 0.5", form="CPUS", default="[limits] cpus"),
+    ] = None
+    io_weight: Annotated[
+        int | None,
+        Range(1, 10_000),
+        Option(
+            meaning="Its share of a contended disk beside other jobs', which have 100",
+            form="WEIGHT",
+            default="[limits] io_weight",
         ),
     ] = None
     duration: Annotated[

@@ -9,7 +9,8 @@ from greenrun.core.formatting import duration_text, instant_text, intensity_text
 from greenrun.core.jobs.job import Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.jobs.runs.durations import expected_length
-from greenrun.core.jobs.runs.exits import exit_code_text, left_text, signal_text
+from greenrun.core.jobs.runs.exits import exit_code_text, left_text, oom_text, signal_text
+from greenrun.core.jobs.runs.resource_limits import amount_text
 from greenrun.core.jobs.runs.retries import again, pause_after, retries_left, since_requeue
 from greenrun.core.jobs.runs.status import EndedBy, Phase, RunStatus
 from greenrun.core.planning.model import Placement, Plan, Running
@@ -104,10 +105,12 @@ def expected_end(run: Run, job: Job, now: datetime) -> datetime:
 def verdict(status: RunStatus, job: Job, earlier: Sequence[Run], run: Run, now: datetime) -> Verdict:
     """Judge a run that EXITED, or was LOST or INTERRUPTED; `earlier` are the job's runs, for counting its retries."""
     judged = _verdict(status, job, since_requeue(job, earlier), run, now)
-    if not status.left:
-        return judged
-    reason = Reason(judged.reason.code, f"{judged.reason.text}; {left_text(status.left)}")
-    return replace(judged, reason=reason)
+    more = [left_text(status.left)] if status.left else []
+    if status.oom_kills and judged.reason.code is ReasonCode.SUCCEEDED:
+        more.append(oom_text(status.oom_kills))
+    return (
+        replace(judged, reason=Reason(judged.reason.code, "; ".join([judged.reason.text, *more]))) if more else judged
+    )
 
 
 def _verdict(status: RunStatus, job: Job, earlier: Sequence[Run], run: Run, now: datetime) -> Verdict:
@@ -202,6 +205,21 @@ def _failed(status: RunStatus, job: Job) -> Reason:
     if status.ended_by is EndedBy.CHECKPOINT:
         how = f"was ended by {by_signal}" if by_signal else f"ended with {exit_code_text(status.exit_code)}"
         return because(ReasonCode.CHECKPOINT_FAILED, how=how)
+    if status.oom_kills:
+        ended = f"by {by_signal}" if by_signal else f"with {exit_code_text(status.exit_code)}"
+        return because(
+            ReasonCode.OUT_OF_MEMORY,
+            why=_why_out_of_memory(status, job),
+            killed=oom_text(status.oom_kills),
+            ended=ended,
+        )
     if by_signal:
         return because(ReasonCode.SIGNALLED, signal=by_signal)
     return because(ReasonCode.EXIT_CODE, code=exit_code_text(status.exit_code))
+
+
+def _why_out_of_memory(status: RunStatus, job: Job) -> str:
+    limit = job.spec.memory_gib
+    if status.is_own_limit and limit is not None:
+        return f"reached its limit of {amount_text('memory_gib', limit)}"
+    return "ran out of memory, as its machine or all jobs together had no more"

@@ -47,7 +47,8 @@ class SystemdExecutor:
     A run's folder is `users/UID/runs/JOB.NUMBER` in the `state` folder, in the format of `run_folder`, written by the
     shim as the user; this process opens nothing in there but as the user. What systemd says goes before what such a
     folder says. `user_of` returns the user id of a job by its id; `on_change` is called from another thread when a run
-    has started or ended, and must not block or raise. `devices`, `gpu_ids` and `limits` are as for LocalExecutor.
+    has started or ended, and must not block or raise. `devices`, `gpu_ids` and `limits` are as for LocalExecutor;
+    `tasks_max` is how many processes and threads a run may have, 0 for systemd's own limit.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class SystemdExecutor:
         devices: Callable[[], Sequence[Device]] = tuple,
         gpu_ids: GpuIds = GpuIds.UUID,
         limits: Mapping[str, str] = MappingProxyType({}),
+        tasks_max: int = 0,
         manager: ServiceManager | None = None,
     ) -> None:
         """Make the folders that are missing; raise ExecutorError if that fails."""
@@ -69,6 +71,7 @@ class SystemdExecutor:
         self._user_of, self._uids = user_of, dict[int, int]()
         self._log_cap_bytes = log_cap_bytes
         self._devices, self._gpu_ids, self._limits = devices, gpu_ids, limits
+        self._tasks_max = tasks_max
         self._manager = manager or ServiceManager()
         self._users = UserFolders(self._state, self._manager)
         self._mirror = RunMirror(self._state / RUNS)
@@ -269,7 +272,8 @@ class SystemdExecutor:
                 json.dump(spec, file)
             os.lseek(memory, 0, os.SEEK_SET)
             with handover.send(memory, ready, locks) as its:
-                self._manager.start_transient(unit_name(run.token), properties(run, job, account, nodes, its.fileno()))
+                told = properties(run, job, account, nodes, its.fileno(), self._tasks_max)
+                self._manager.start_transient(unit_name(run.token), told)
         except NotHeard:  # it may have been started: `poll` asks again
             os.close(messages)
         except BaseException:

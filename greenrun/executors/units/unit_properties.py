@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from greenrun.core.jobs.job import Job, Run
+from greenrun.core.jobs.job import Job, JobSpec, Run
 from greenrun.executors.units import unit_entry
 from greenrun.executors.units.account import Account
 from greenrun.executors.units.bus import Property
@@ -27,8 +27,12 @@ def unit_name(token: str) -> str:
     return f"{PREFIX}{token}.service"
 
 
-def properties(run: Run, job: Job, account: Account, nodes: Sequence[str], socket: int) -> list[Property]:
+def properties(
+    run: Run, job: Job, account: Account, nodes: Sequence[str], socket: int, tasks_max: int = 0
+) -> list[Property]:
     """Return the properties of a run's unit; `nodes` are the devices it may open, `socket` becomes its standard input.
+
+    `tasks_max` is how many processes and threads it may have, 0 for as many as systemd usually lets a unit have.
 
     Whatever is here can be read by all users of the machine (`systemctl show`): neither command nor environment is.
     """
@@ -54,9 +58,28 @@ def properties(run: Run, job: Job, account: Account, nodes: Sequence[str], socke
         "CPUAccounting": ("b", True),
         "MemoryAccounting": ("b", True),
     }
+    told |= _limits(job.spec)
+    if tasks_max:
+        told["TasksMax"] = ("t", tasks_max)
     if job.spec.time_limit is not None:  # should its shim be stopped by its own user
         told["RuntimeMaxUSec"] = ("t", _microseconds(job.spec.time_limit + stop))
     return list(told.items())
+
+
+def _limits(spec: JobSpec) -> dict[str, tuple[str, Any]]:
+    """Return what keeps a job to the memory, CPUs and disk that it asks for.
+
+    Memory that is swapped out is memory: without any swap the limit is what it says. CPUs are time on any of them
+    rather than certain ones, of which somebody would have to say whose they are.
+    """
+    told: dict[str, tuple[str, Any]] = {}
+    if spec.memory_gib is not None:
+        told |= {"MemoryMax": ("t", int(spec.memory_gib * 2**30)), "MemorySwapMax": ("t", 0)}
+    if spec.cpus is not None:
+        told["CPUQuotaPerSecUSec"] = ("t", _microseconds(timedelta(seconds=spec.cpus)))
+    if spec.io_weight is not None:
+        told |= {"IOAccounting": ("b", True), "IOWeight": ("t", spec.io_weight)}
+    return told
 
 
 def folder_properties(account: Account, path: Path) -> list[Property]:

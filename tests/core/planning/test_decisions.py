@@ -130,6 +130,11 @@ ended = RunStatus(phase=Phase.EXITED, started_at=T0, ended_at=T0 + SLOT, exit_co
         (replace(ended, exit_code=3), Outcome.FAILED, State.FAILED, ReasonCode.EXIT_CODE),
         (replace(ended, exit_code=137, signal=9), Outcome.FAILED, State.FAILED, ReasonCode.SIGNALLED),
         (replace(ended, exit_code=137), Outcome.FAILED, State.FAILED, ReasonCode.EXIT_CODE),
+        (replace(ended, exit_code=137, oom_kills=1), Outcome.FAILED, State.FAILED, ReasonCode.OUT_OF_MEMORY),
+        (replace(ended, exit_code=1, signal=9, oom_kills=1), Outcome.FAILED, State.FAILED, ReasonCode.OUT_OF_MEMORY),
+        (replace(ended, oom_kills=1), Outcome.SUCCEEDED, State.SUCCEEDED, ReasonCode.SUCCEEDED),
+        (replace(ended, exit_code=143, oom_kills=1, ended_by=EndedBy.TIME_LIMIT), Outcome.TIMED_OUT, State.FAILED,
+         ReasonCode.TIMED_OUT),
         (replace(ended, exit_code=143, ended_by=EndedBy.TIME_LIMIT), Outcome.TIMED_OUT, State.FAILED,
          ReasonCode.TIMED_OUT),
         (replace(ended, exit_code=127, ended_by=EndedBy.NOT_STARTED), Outcome.FAILED_TO_START, State.FAILED,
@@ -141,6 +146,21 @@ ended = RunStatus(phase=Phase.EXITED, started_at=T0, ended_at=T0 + SLOT, exit_co
 def test_every_end_has_its_verdict(status: RunStatus, outcome: Outcome, state: State, code: ReasonCode) -> None:
     judged = verdict(status, job(1), [RUN], RUN, T0)
     assert (judged.outcome, judged.job_state, judged.reason.code) == (outcome, state, code)
+
+
+def test_a_job_that_is_out_of_memory_says_whose_limit_it_was_and_how_its_command_ended() -> None:
+    own = replace(ended, exit_code=137, signal=9, oom_kills=2, is_own_limit=True)
+    killed = "the kernel ended 2 of its processes for want of memory"
+    reasons = [
+        verdict(status, job(1, **limit), [RUN], RUN, T0).reason.text
+        for status, limit in ((own, {"memory_gib": 32.0}), (replace(own, is_own_limit=False, signal=None), {}))
+    ]
+    assert reasons[0] == f"reached its limit of 32 GiB of memory: {killed}, and its command ended by signal 9 (KILL)"
+    assert reasons[1].startswith(
+        f"ran out of memory, as its machine or all jobs together had no more: {killed}, and its "
+    )
+    well = verdict(replace(own, exit_code=0, signal=None), job(1), [RUN], RUN, T0).reason.text
+    assert well == f"finished with exit code 0; {killed}"
 
 
 def test_a_failure_says_which_of_its_files_had_changed_since_it_was_submitted() -> None:

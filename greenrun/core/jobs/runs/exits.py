@@ -33,3 +33,8 @@ def exit_code_text(code: int | None) -> str:
 def left_text(count: int) -> str:
     """Return what a command left behind that was ended."""
     return f"left {count} process{'' if count == 1 else 'es'}, ended"
+
+
+def oom_text(count: int) -> str:
+    """Return how many processes of a command the kernel has ended for want of memory."""
+    return f"the kernel ended {count} of its processes for want of memory"

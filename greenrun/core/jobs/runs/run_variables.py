@@ -7,7 +7,7 @@ GPU_VARIABLES = frozenset({
 })  # fmt: skip
 RUN_VARIABLES = frozenset({
     "GREENRUN_JOB_ID", "GREENRUN_RUN", "GREENRUN_ATTEMPT", "GREENRUN_RUN_TOKEN", "GREENRUN_CHECKPOINT_DIR",
-    "GREENRUN_PROGRESS",
+    "GREENRUN_PROGRESS", "GREENRUN_CPUS",
 })  # fmt: skip
 FINISH_BY = "GREENRUN_FINISH_BY"  # of a job that has one
 ARRAY_VARIABLES = ("GREENRUN_ARRAY_INDEX", "GREENRUN_ARRAY_SIZE")  # of a job of an array or a grid

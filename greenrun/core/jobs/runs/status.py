@@ -47,6 +47,8 @@ class RunStatus:
     ahead. `is_checkpointing`: it runs, and was asked to checkpoint and end. `work` is how much it says to have done so
     far, in `work_unit`, written down at `work_at`; None where it says nothing. `work_fault` is what is wrong with that.
     `changed` says which of the job's own files had changed at its start, since it was submitted.
+    `oom_kills` is how many of its processes the kernel killed for want of memory, and `is_own_limit` that this was at
+    the limit of the run itself.
     `shortage` is what this machine lacked, where that is why its command was not started.
     """
 
@@ -63,6 +65,8 @@ class RunStatus:
     log: str | None = None
     detail: str = ""
     changed: str = ""
+    oom_kills: int = 0
+    is_own_limit: bool = False
     shortage: str = ""
     work: float | None = None
     work_unit: str | None = None
