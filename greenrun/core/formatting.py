@@ -19,9 +19,12 @@ _ALONE_US = (("h", 3_600_000_000, 72), ("m", 60_000_000, 120))  # a whole number
 _MANY_SECONDS_US = 120_000_000  # from here on minutes read better
 _ENERGIES_J = ((1000 * J_PER_KWH, "MWh"), (J_PER_KWH, "kWh"), (J_PER_KWH / 1000, "Wh"))
 _JOULES = ((1e9, "GJ"), (1e6, "MJ"), (1e3, "kJ"), (1.0, "J"))
+_SMALL_JOULES = ((1e-3, "mJ"), (1e-6, "µJ"))  # a token may take so little
 _POWERS_W = ((1e6, "MW"), (1e3, "kW"), (1.0, "W"))
 _TOLD_INSTANT = r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?Z"  # as instant_text and iso_text have it
 _NOISE = 1e-6  # a figure below this, in the unit that it is told in, is what rounding left of a difference
+_LEAST = 0.001  # of the unit that a figure is told in: nobody reads the noughts of less
+_LEAST_PERCENT = 0.01
 _HUGE = 1e15  # nobody reads the digits of more
 _MASSES_G = ((1e6, "t"), (1e3, "kg"), (1.0, "g"))
 
@@ -30,15 +33,17 @@ _MASSES_G = ((1e6, "t"), (1e3, "kg"), (1.0, "g"))
 
 
 def number_text(value: float | None) -> str:
-    """Return about three significant digits, and every digit before the point: `0.486`, `93.4`, `1,250`."""
+    """Return about three significant digits, and every digit before the point: `0.486`, `93.4`, `1,250`, `< 0.001`."""
     if value is None:
         return UNKNOWN
+    if tiny := _tiny(value, _LEAST):
+        return tiny
     return f"{value:,.0f}" if abs(value) >= 100 else _significant(value, 3)
 
 
 def figure_text(value: float | None, digits: int = 6) -> str:
-    """Return a figure of a table that people compare with another, to so many significant digits: `0.105123`."""
-    return UNKNOWN if value is None else _significant(value, digits)
+    """Return a figure of a table that people compare with another: `0.105123`, to so many digits or a millionth."""
+    return UNKNOWN if value is None else _significant(round(value, 6), digits)
 
 
 def plain_number(value: float) -> str:
@@ -84,7 +89,8 @@ def energy_text(energy_j: float | None) -> str:
 
 def joules_text(energy_j: float | None) -> str:
     """Return joules as J, kJ, MJ or GJ: for the energy of a unit of work."""
-    return _in_unit(energy_j, _JOULES)
+    is_small = energy_j is not None and abs(energy_j) < _LEAST
+    return _in_unit(energy_j, _SMALL_JOULES if is_small else _JOULES)
 
 
 def memory_text(size_bytes: float | None) -> str:
@@ -107,6 +113,11 @@ def mass_unit(mass_g: float) -> tuple[float, str]:
     return _unit(mass_g, _MASSES_G)
 
 
+def energy_unit(energy_j: float) -> tuple[float, str]:
+    """Return the joules of the unit that an energy is told in, and its name, for an axis or a range."""
+    return _unit(energy_j, _ENERGIES_J)
+
+
 def intensity_text(g_per_kwh: float | None, signal: str | None = None) -> str:
     """Return a carbon intensity with its unit, and its signal unless that is the average: `93 g/kWh`."""
     if g_per_kwh is None:
@@ -118,7 +129,7 @@ def money_text(amount: float | None, currency: str | None = None) -> str:
     """Return an amount of money to the cent, and of less than ten of them what there is: `1,250.00 EUR`."""
     if amount is None:
         return UNKNOWN
-    number = f"{amount:,.2f}" if abs(amount) >= 0.1 else _significant(amount, 2)
+    number = f"{amount:,.2f}" if abs(amount) >= 0.1 else _tiny(amount, _LEAST) or _significant(amount, 2)
     number = "0.00" if number == "0" else number
     return f"{number} {currency}" if currency else number
 
@@ -129,13 +140,16 @@ def percent_text(ratio: float | None, decimals: int = 0) -> str:
 
 
 def precise_percent_text(ratio: float | None) -> str:
-    """Return a ratio in per cent to three significant digits: `98.8 %`, `0.093 %`; for figures of accounts.
+    """Return a ratio in per cent to three significant digits, two of them decimals: `98.8 %`, `0.09 %`, `< 0.01 %`.
 
-    What is less than all never reads `100 %`.
+    It is for figures of accounts: what is less than all never reads `100 %`, and what there is never `0 %`.
     """
-    if ratio is not None and 0.9995 <= ratio < 1 - 1e-9:
+    if ratio is None:
+        return UNKNOWN
+    if 0.9995 <= ratio < 1 - 1e-9:
         return "99.9 %"
-    return UNKNOWN if ratio is None else f"{number_text(100 * ratio)} %"
+    percent = 100 * ratio
+    return f"{_tiny(percent, _LEAST_PERCENT) or number_text(round(percent, 2))} %"
 
 
 def compared_text(value: float | None, reference: float | None, name: str = "now") -> str:
@@ -279,6 +293,13 @@ def _significant(value: float, digits: int) -> str:
     if not isfinite(value) or abs(value) >= _HUGE:
         return f"{value:.{digits}g}"
     return _fixed(value, digits, ",")
+
+
+def _tiny(value: float, least: float) -> str | None:
+    """Return `< 0.001` for what is less than the least that is told in figures and more than noise, else None."""
+    if not _NOISE <= abs(value) < least:
+        return None
+    return f"< {least:g}" if value > 0 else f"> -{least:g}"
 
 
 def _fixed(value: float, digits: int, grouping: str = "") -> str:

@@ -53,6 +53,7 @@ def _template() -> Template:
     )
     pages.filters |= {
         "change": tables.change_text,
+        "co2e": tables.co2e_text,
         "energy": partial(tables.typeset, kwh_text),
         "mass": partial(tables.typeset, mass_text),
         "percent": partial(tables.typeset, precise_percent_text),

@@ -1,5 +1,6 @@
 """The lines of the tables on a report's page: what each row says, in the units that fit it."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -37,16 +38,20 @@ class Groups:
 
 def typeset(text_of: Callable[..., str], *values: float | str | None) -> str:
     """Return what a number reads as, with a minus that is as wide as a digit and does not break from it."""
-    text = text_of(*values)
-    return f"\N{MINUS SIGN}{text[1:]}" if text.startswith("-") else text
+    return re.sub(r"^(> )?-", "\\1\N{MINUS SIGN}", text_of(*values))
+
+
+def co2e_text(mass_g: float | None) -> str:
+    """Return emissions with what they are of; what is not known is nothing of anything."""
+    return mass_text(None) if mass_g is None else f"{typeset(mass_text, mass_g)} CO2e"
 
 
 def change_text(change_pct: float | None) -> str:
     """Return a change with its sign: `+5.6 %`; a dash where it is not known."""
     if change_pct is None:
         return "\N{EN DASH}"
-    sign = "+" if change_pct > 0 else ""
-    return f"{sign}{typeset(precise_percent_text, change_pct / 100)}"
+    text = typeset(precise_percent_text, change_pct / 100)
+    return re.sub(r"^(< )?", r"\1+", text) if change_pct > 0 else text
 
 
 def groups(report: Report) -> Groups:
@@ -187,7 +192,8 @@ def gpu_lines(report: Report) -> list[Line]:
     free, whole = report.unattributed.it_energy_kwh, total.it_energy_kwh
     share = precise_percent_text(free / whole if free is not None and whole else None)
     lines.append(("Unallocated energy", kwh_text(free),
-                  f"{share} of all energy; {mass_text(report.unattributed.emissions_location_g)} CO2e"))  # fmt: skip
+                  f"{share} of all energy; {co2e_text(report.unattributed.emissions_location_g)}"
+                  if free is not None else "none was metered while no run held a device"))  # fmt: skip
     if total.idle_energy_kwh is not None:
         above = typeset(kwh_text, total.energy_above_idle_kwh)
         lines.append(("Idle power of allocated GPUs", kwh_text(total.idle_energy_kwh),
