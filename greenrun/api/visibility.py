@@ -57,7 +57,7 @@ def hides_jobs(daemon: Service, caller: Viewer) -> bool:
 
 def seen_jobs(daemon: Service, caller: Viewer, jobs: Sequence[Job]) -> list[JobOut]:
     """Return those of these jobs that the caller may see, as far as that; raise StoreError."""
-    levels = {job.id: daemon.settings.access.access(caller, job.uid) for job in jobs}
+    levels = {job.id: daemon.settings.access.access(caller, job.uid, job.user) for job in jobs}
     shown = [job for job in jobs if levels[job.id] is not Access.NOTHING]
     outs = jobs_out(shown, daemon.store, daemon.scheduler.plan())
     told = [_seen_job(job, out, levels[job.id]) for job, out in zip(shown, outs, strict=True)]
@@ -140,7 +140,7 @@ def _seen_refusal(daemon: Service, caller: Viewer, refusal: InvalidJob) -> Inval
 def seen_explanation(daemon: Service, caller: Viewer, job: Job, told: ExplainOut) -> ExplainOut:
     """Return as much of an explanation as the caller may read of the job."""
     access = daemon.settings.access
-    level = access.access(caller, job.uid)
+    level = access.access(caller, job.uid, job.user)
     if level is not Access.LISTED:
         sentences = seen_sentences(daemon, caller, told.sentences)
         is_visible = visible_among(daemon, caller, [told.reason.text] if told.reason else [])

@@ -105,7 +105,7 @@ class Booted:
     init: int
     log: Path
 
-    def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, limit_s: float = HANGS_S, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command in there as root, and return how it ended."""
         inside = ["nsenter", "-t", str(self.init), "-m", "-p", "-u", "-i", "-C"]
         path = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -115,7 +115,7 @@ class Booted:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=HANGS_S,
+            timeout=limit_s,
             check=False,
         )
 

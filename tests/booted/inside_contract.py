@@ -18,7 +18,7 @@ from greenrun.core.energy.model import Device
 from greenrun.core.errors import ExecutorError
 from greenrun.core.jobs.job import Job, Run
 from greenrun.core.jobs.runs.status import EndedBy, Phase
-from greenrun.executors.units import unit_status
+from greenrun.executors.units import account, unit_status
 from greenrun.executors.units.account import account_of, acting_as, may
 from greenrun.executors.units.bus import NotAsked, NotHeard, ServiceManager
 from greenrun.executors.units.controllers import why_not_limited
@@ -74,10 +74,9 @@ def make(folder: Path) -> Iterator[Callable[..., SystemdExecutor]]:
             SystemdExecutor(
                 state=folder / "state",
                 locks_dir=folder / "locks",
-                user_of=lambda _: ALICE,
                 devices=lambda: GPUS,
                 log_cap_bytes=1 << 20,
-                **more,
+                **{"user_of": lambda _: ALICE, **more},
             )
         )
         return made[-1]
@@ -167,6 +166,64 @@ def test_a_start_that_was_not_answered_is_found_again_and_started_once(
     bench.executor.start(run, job)
     assert bench.end(run).exit_code == 0
     assert (bench.workdir / "count").read_text() == "once\n"
+
+
+# accounts
+
+
+@pytest.fixture
+def dora() -> Iterator[int]:
+    """A user for one test."""
+    subprocess.run(["useradd", "--no-create-home", "dora"], check=True)
+    uid = pwd.getpwnam("dora").pw_uid
+    yield uid
+    for name in ("dora", "eric"):
+        subprocess.run(["userdel", "--force", name], check=False, capture_output=True)
+    account._known.cache_clear()
+
+
+def delete(name: str) -> None:
+    subprocess.run(["userdel", "--force", name], check=True, capture_output=True)
+    account._known.cache_clear()
+
+
+def test_a_run_whose_users_account_is_deleted_ends_with_its_true_exit_code_and_frees_its_gpu(
+    bench: UnitBench, make: Callable[..., SystemdExecutor], dora: int
+) -> None:
+    bench.uid = dora
+    bench.workdir.chmod(0o777)
+    run = bench.running("sh", "-c", "while [ ! -e go ]; do sleep 0.02; done; exit 7", devices=("GPU-a",))
+    delete("dora")
+    bench.executor.close()
+    bench.executor = make(user_of=lambda _: dora)
+    started = replace(run, started_at=run.claimed_at)
+    assert bench.executor.poll(started).phase is Phase.RUNNING
+    (bench.workdir / "go").touch()
+    assert (bench.end(started).exit_code, dict(bench.executor.held_elsewhere(["GPU-a"]))) == (7, {})
+    bench.executor.prune(set(), bench.end(started).ended_at + timedelta(days=1))
+    assert not bench.executor._folder(run).exists()
+
+
+def test_a_run_whose_users_account_is_deleted_can_be_stopped(bench: UnitBench, dora: int) -> None:
+    bench.uid = dora
+    bench.workdir.chmod(0o777)
+    run = bench.running("sh", "-c", IDLES)
+    delete("dora")
+    bench.executor.stop(run, "test")
+    assert bench.end(run).ended_by is EndedBy.STOP
+
+
+def test_nothing_is_started_as_another_account_that_has_got_the_number(bench: UnitBench, dora: int) -> None:
+    bench.uid = dora
+    run, job = bench.make("true")
+    delete("dora")
+    with pytest.raises(ExecutorError, match="has no account"):
+        bench.executor.start(run, job)
+    subprocess.run(["useradd", "--no-create-home", "--uid", str(dora), "eric"], check=True)
+    account._known.cache_clear()
+    with pytest.raises(ExecutorError, match=f"submitted by dora, whose number {dora} is now that of the account eric"):
+        bench.executor.start(run, job)
+    assert not bench.executor._manager.state(unit_name(run.token)).is_alive
 
 
 # limits

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.booted.boot import ROOT, Booted, CannotBoot, booted
+from tests.patience import HANGS_S
+from tests.sampling import EFFORT, SEED, Effort
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -44,7 +46,11 @@ def test_in_a_booted_systemd(machine: Booted, module: str) -> None:
         "--basetemp=/tmp/pytest",
         str(file),
     ]
-    done = machine.run("env", f"--chdir={ROOT}", *words, PYTHONDONTWRITEBYTECODE="1", GREENRUN_REQUIRE_ALL="1")
+    draws = {"GREENRUN_TEST_SEED": str(SEED), "GREENRUN_TEST_LONG": str(int(EFFORT is Effort.LONG))}
+    done = machine.run(
+        "env", f"--chdir={ROOT}", *words, PYTHONDONTWRITEBYTECODE="1", GREENRUN_REQUIRE_ALL="1", **draws,
+        limit_s=HANGS_S * (20 if EFFORT is Effort.LONG else 1),
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-4_000:]
     assert " skipped" not in done.stdout
     assert " passed" in done.stdout

@@ -122,7 +122,7 @@ def get_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> CostedJobOut:
     """Return one job with its runs, and what their electricity cost."""
     job = daemon.settings.access.require_visible(caller, daemon.store.jobs.job(job_id))
     (out,) = seen_jobs(daemon, caller, [job])
-    is_told = daemon.settings.access.access(caller, job.uid) >= Access.READ
+    is_told = daemon.settings.access.access(caller, job.uid, job.user) >= Access.READ
     cost = daemon.scheduler.reports.cost_of([run.id for run in out.runs] if is_told else [])
     costed: CostedJobOut = CostedJobOut.model_validate({**dict(out), **dict(cost)})
     return costed

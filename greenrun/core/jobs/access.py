@@ -84,21 +84,21 @@ class AccessRules:
         """Whether this is somebody who may see and touch everything."""
         return self.role(viewer) is not Role.USER
 
-    def access(self, viewer: Viewer, uid: int) -> Access:
-        """Return what somebody may do with the jobs of user `uid`."""
-        if viewer.uid == uid or self.may_all(viewer):
+    def access(self, viewer: Viewer, uid: int, user: str | None = None) -> Access:
+        """Return what somebody may do with the jobs of user `uid`, who was called `user` when submitting them."""
+        if is_same_user(viewer, uid, user) or self.may_all(viewer):
             return Access.ALL
         return {Sharing.PRIVATE: Access.NOTHING, Sharing.LISTED: Access.LISTED, Sharing.OPEN: Access.READ}[self.others]
 
     def require_visible(self, viewer: Viewer, job: Job) -> Job:
         """Return the job; raise JobNotFound, as for one that does not exist, when it is hidden."""
-        if self.access(viewer, job.uid) is Access.NOTHING:
+        if self.access(viewer, job.uid, job.user) is Access.NOTHING:
             raise JobNotFound(f"there is no job {job.id}")
         return job
 
     def require_all(self, viewer: Viewer, job: Job) -> Job:
         """Return the job; raise NotPermitted, or JobNotFound when it is hidden, unless the caller may do everything."""
-        if self.access(viewer, self.require_visible(viewer, job).uid) is not Access.ALL:
+        if self.access(viewer, self.require_visible(viewer, job).uid, job.user) is not Access.ALL:
             raise NotPermitted(
                 f"Job {job.id} belongs to {job.user}: {viewer.name} may look at it but not touch it, nor read its log. "
                 f"That is for its owner, {self.who_may_all}: ask one of them."
@@ -107,7 +107,7 @@ class AccessRules:
 
     def require_own(self, viewer: Viewer, job: Job, what: str) -> Job:
         """Return the job; raise NotPermitted unless the caller may say what is executed, and written, as its user."""
-        if viewer.uid == job.uid or viewer.is_operator:
+        if is_same_user(viewer, job.uid, job.user) or viewer.is_operator:
             return job
         raise NotPermitted(
             f"Job {job.id} runs as {job.user}, so {what} of it may be changed by {job.user} and {self.operators} "
@@ -116,7 +116,7 @@ class AccessRules:
 
     def require_read(self, viewer: Viewer, job: Job, what: str) -> Job:
         """Return the job; raise NotPermitted unless the caller may see its whole record, of which `what` was asked."""
-        if self.access(viewer, self.require_visible(viewer, job).uid) < Access.READ:
+        if self.access(viewer, self.require_visible(viewer, job).uid, job.user) < Access.READ:
             raise NotPermitted(
                 f'Job {job.id} belongs to {job.user}, and [sharing] others = "{self.others}" shows others its name, '
                 f"state, GPUs and times alone, not {what}. That is for its owner, {self.who_may_all}: ask one of them."
@@ -150,6 +150,14 @@ class AccessRules:
         groups = ", ".join(self.admin_groups)
         named = f" and members of the group{'s' if len(self.admin_groups) > 1 else ''} {groups}" if groups else ""
         return f"{self.operators}{named}"
+
+
+def is_same_user(viewer: Viewer, uid: int, user: str | None) -> bool:
+    """Whether this is who submitted a job: a number that was given to another account since is another user's.
+
+    One whose account has no name is told by the number alone.
+    """
+    return viewer.uid == uid and (user is None or viewer.name in (user, str(uid)))
 
 
 def is_among(viewer: Viewer, names: Collection[str]) -> bool:

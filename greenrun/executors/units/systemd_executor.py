@@ -154,7 +154,7 @@ class SystemdExecutor:
         try:
             self._check_reachable()
             is_alive = self._manager.state(unit_name(run.token)).is_alive
-            self._users.make_for(self._account(run))
+            self._users.make_for(self._users.owner_of(self._uid(run)))
             with self._as_user(run):
                 folder = self._folder(run)
                 folder.parent.mkdir(mode=0o700, exist_ok=True)
@@ -239,7 +239,12 @@ class SystemdExecutor:
         return deleted
 
     def _start(self, run: Run, job: Job) -> None:
-        account = self._account(run)
+        account = account_of(self._uid(run))
+        if account.name != job.user:
+            raise ExecutorError(
+                f"it was submitted by {job.user}, whose number {account.uid} is now that of the account "
+                f"{account.name}, so nothing was started as {account.name}; submit it anew as who is to run it"
+            )
         nodes = nodes_of(run.devices, self._devices())
         home = self._users.make_for(account)
         with acting_as(account):
@@ -321,7 +326,7 @@ class SystemdExecutor:
         except ExecutorError:
             return  # the next look may tell
         if pid:
-            self._mirror.begin(run, self._account(run).uid, pid)
+            self._mirror.begin(run, self._uid(run), pid)
 
     def _note_request(self, run: Run, request: Mapping[str, str]) -> None:
         """Write a request for the shim to read, unless the same one or a stop is there."""
@@ -357,18 +362,19 @@ class SystemdExecutor:
                 )
             return folder.exists()
 
-    def _account(self, run: Run) -> Account:
+    def _uid(self, run: Run) -> int:
         if run.job_id not in self._uids:
             self._uids[run.job_id] = self._user_of(run.job_id)
-        return account_of(self._uids[run.job_id])
+        return self._uids[run.job_id]
 
     @contextmanager
     def _as_user(self, run: Run) -> Iterator[None]:
-        with acting_as(self._account(run)):
+        """Act as a run's user, who may have no account any more: what is in the user's folder is there all the same."""
+        with acting_as(self._users.owner_of(self._uid(run))):
             yield
 
     def _folder(self, run: Run) -> Path:
-        return self._users.of(self._account(run).uid) / RUNS / run.label
+        return self._users.of(self._uid(run)) / RUNS / run.label
 
     def _check_reachable(self) -> None:
         """Raise OSError unless the folder of users is the one it was: an empty mount point must not mean "no run"."""

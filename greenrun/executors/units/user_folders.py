@@ -50,14 +50,30 @@ class UserFolders:
                 )
         return path
 
+    def owner_of(self, uid: int) -> Account:
+        """Return a user's account, or as much as is needed to open what is in the folder of one who has none any more.
+
+        Raise ExecutorError where there is neither.
+        """
+        try:
+            return account_of(uid)
+        except ExecutorError:
+            try:
+                found = self.of(uid).lstat()
+            except OSError:
+                found = None
+            if found is None or found.st_uid != uid:
+                raise
+            return Account(uid=uid, gid=found.st_gid, name=str(uid))
+
     def accounts(self) -> list[Account]:
-        """Return the users who have a folder; those without an account any more are left out. Raise OSError."""
+        """Return the users who have a folder, also those who have no account any more. Raise OSError."""
         found = []
         with os.scandir(self.folder) as entries:
             for entry in entries:
                 if entry.name.isascii() and entry.name.isdigit():
                     try:
-                        found.append(account_of(int(entry.name)))
+                        found.append(self.owner_of(int(entry.name)))
                     except ExecutorError:
                         continue
         return found

@@ -44,6 +44,17 @@ def test_a_job_is_its_owners_the_admins_and_the_operators(others: Sharing) -> No
     assert found == [Access.ALL, Access.ALL, Access.ALL, seen]
 
 
+def test_who_has_got_the_number_of_a_former_account_is_another_user() -> None:
+    new, nameless = Viewer(uid=1, name="zoe"), Viewer(uid=1, name="1")
+    with pytest.raises(NotPermitted):
+        rules().require_all(new, job())
+    with pytest.raises(NotPermitted):
+        rules().require_own(new, job(), "its command")
+    with pytest.raises(JobNotFound):
+        rules(Sharing.PRIVATE).require_visible(new, job())
+    assert rules().require_all(nameless, job()) == rules().require_all(ADA, job()) == job()
+
+
 def test_a_role_is_by_the_kernel_or_by_a_group_that_the_site_names() -> None:
     assert [rules().role(viewer) for viewer in (BOB, EVE, ROOT)] == [
         Role.USER,
