@@ -272,7 +272,7 @@ LAYERS_OF_ONE_SUBJECT = {
     "events",
     *("fair_share", "forecast", "forecast_quality", "grid", "history", "identity", "jobs", "model"),
     *("outlook", "problems", "reports", "runs", "schedule", "settings", "status", "stray_runs"),
-    *("ports", "submit", "trace", "trail", "zones"),
+    *("ports", "power_limits", "submit", "trace", "trail", "zones"),
 }
 SAME_MODULE = {
     "app": "the API's and the command line's: what each is started by",

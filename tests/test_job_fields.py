@@ -22,7 +22,7 @@ GIVEN = [row for row in FIELDS if row.option and not row.has(Trait.READ_ONLY)]
 TEXTS = {  # something to say for each form of value that an option may have, other than any default
     "": "true", "N": "2", "D": "61s", "T": "36h", "NAME": "x", "MODEL": "A100", "GIB": "40", "K=V": "a=b", "KEY": "k",
     "W": "100", "5%": "5%", "G": "80", "JOB[:ok|any]": "7:any", "DIR": "/tmp", "NAME[=V]": "A=b", "FILE": __file__,
-    "A,B": "stuck", "CPUS": "4", "WEIGHT": "50", "CODE": "75", "FORM": "index",
+    "A,B": "stuck", "CPUS": "4", "WEIGHT": "50", "CODE": "75", "FORM": "index", "LIMIT": "70%:slowdown=8%",
 }  # fmt: skip
 OWN = {"checkpoint_signal": "INT", "notify": "late"}
 TOGETHER = {
@@ -33,6 +33,7 @@ FILLED_IN: dict[str, Any] = {
     "duration_source": DurationSource.LEARNED,
     "duration_note": "learned",
     "power_note": "learned",
+    "power_cap_note": "learned",
     "noted_files": {"/w/a.py": "1 2 3"},
     "array": ArrayPlace(key="k", index=1, size=2, at_once=1),
 }

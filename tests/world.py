@@ -239,8 +239,13 @@ def _as_is(port: Any, name: str) -> Any:
     return port
 
 
-def new_engine(world: World, store: Store, meter: WorldMeter, *, wrap: Wrap = _as_is, **settings: Any) -> Engine:
-    """An engine as a restarted daemon builds it; `wrap` may put something around each port."""
+def new_engine(
+    world: World, store: Store, meter: WorldMeter, *, wrap: Wrap = _as_is, limits: Any = None, **settings: Any
+) -> Engine:
+    """An engine as a restarted daemon builds it; `wrap` may put something around each port.
+
+    `limits` sets the power limits of GPUs, if anybody is to.
+    """
     options = Options(gpu_power_w=WATTS.busy, due_grace=timedelta(minutes=1))
     return Engine(
         store=wrap(store, "store"),
@@ -248,6 +253,7 @@ def new_engine(world: World, store: Store, meter: WorldMeter, *, wrap: Wrap = _a
         meter=wrap(meter, "meter"),
         forecasts=[wrap(world, "provider")],
         histories=[wrap(world, "provider")],
+        power_limits=limits,
         settings=EngineSettings(zone="GB", **{"options": options, "tick": timedelta(minutes=10), **settings}),
     )
 

@@ -13,6 +13,7 @@ from greenrun.api.job_request import JobIn, to_spec
 from greenrun.api.json_types import RequestModel
 from greenrun.api.needs import variable_problems
 from greenrun.api.orders import OrderIn, select_ids
+from greenrun.api.power_limits.allowed_caps import with_allowed_caps
 from greenrun.api.problems import field_problem
 from greenrun.api.service import Service
 from greenrun.api.submit import lacking_gpus, vain_dependencies, visible_states, with_history, with_noted_files
@@ -218,9 +219,11 @@ def _with_changes(
     made = daemon.settings.resources.with_usual(to_spec(job, daemon.settings.default_duration, spec.after))
     if changes.get("duration_s", 0) is None or changes.get("power_w", 0) is None:
         (made,) = with_history(daemon, caller, [made])
+    (made,) = with_allowed_caps(daemon, [made]) if "power_cap" in changes else (made,)
     names = {_NAMES[name].name for name in changes}
     names |= {"duration_source", "duration_note"} if "duration" in names else set()
     names |= {"power_note"} if "power_w" in names else set()
+    names |= {"power_cap_note"} if "power_cap" in names else set()
     if "interruptible" in names:
         names |= {row.name for row in _EDITABLE if row.has(Trait.INTERRUPTIBLE_ONLY)}
     changed = replace(spec, **{name: getattr(made, name) for name in names})

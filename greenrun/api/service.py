@@ -12,6 +12,7 @@ from greenrun.api.ports import ApiStore
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.conditions import STALLED_AFTER, Condition
 from greenrun.core.energy.model import Device
+from greenrun.core.energy.power_limit import LimitPeriod, PowerCap
 from greenrun.core.jobs.access import AccessRules
 from greenrun.core.jobs.availability import Drain, GpuState
 from greenrun.core.jobs.job import Job, JobSpec, Origin, RequestKey
@@ -21,6 +22,7 @@ from greenrun.core.jobs.runs.status import StrayRun
 from greenrun.core.jobs.site_variables import VariableRules
 from greenrun.core.jobs.transitions import Edit
 from greenrun.core.planning.model import Placement, Plan, Waiting
+from greenrun.core.planning.power_capping.capping_rule import Capping
 from greenrun.grid.backfill import Backfill
 from greenrun.grid.forecast_quality import ForecastQuality
 from greenrun.grid.sources import Sources
@@ -89,6 +91,15 @@ class Host(Protocol):
 
     def held_elsewhere(self) -> Mapping[str, str]:
         """Return the devices that somebody outside this daemon holds, with who."""
+
+    def power_limit_trouble(self) -> str | None:
+        """Return why the power limit of no GPU can be set, without a full stop; None if some can; may ask a driver."""
+
+    def power_limits(self) -> Mapping[str, LimitPeriod]:
+        """Return the power limits that are lowered now, by device, as of the last tick."""
+
+    def cappings(self) -> Mapping[int, Capping]:
+        """Return what is wanted of the power limits of each live run that allows a lower one, as of the last tick."""
 
 
 class Scheduler(Protocol):
@@ -188,6 +199,8 @@ class ServiceSettings:
     access: AccessRules = field(default_factory=AccessRules)
     variables: VariableRules = field(default_factory=VariableRules)
     resources: ResourceRules = field(default_factory=ResourceRules)
+    default_cap: PowerCap | None = None  # of the power limit, for jobs that do not say
+    lowers_power_limits: bool = True
     hosts: tuple[str, ...] = ()  # names of this host that the metrics may be asked by, beside those of loopback
     is_shared: bool = False  # by users of the machine, as whom their jobs run
     version: str = __version__

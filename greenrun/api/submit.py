@@ -14,6 +14,7 @@ from greenrun.api.job_models import JobOut, SubmittedJobOut, job_out, jobs_out
 from greenrun.api.job_request import JobIn, to_spec, to_specs
 from greenrun.api.needs import variable_problems
 from greenrun.api.orders import select_ids
+from greenrun.api.power_limits.allowed_caps import cap_warnings, with_allowed_caps
 from greenrun.api.service import Preview, Service
 from greenrun.api.validation import Here, problems_of
 from greenrun.api.visibility import as_seen, visible_jobs
@@ -106,7 +107,7 @@ def _warnings(
     for group in groups:
         with looking_as(caller.uid, daemon.settings):
             shared = [*warnings_of(group[0], now), *of_shared_log(group[0], logs[group[0].log])] if group else []
-        shared += of_untold(group[0], daemon.settings.told_of) if group else []
+        shared += [*of_untold(group[0], daemon.settings.told_of), *cap_warnings(daemon, group[0])] if group else []
         found += [warnings_of_repetition(spec, known) or shared for spec in group]
     return found
 
@@ -210,6 +211,7 @@ def _specs(daemon: Service, caller: Viewer, stated: Sequence[JobIn]) -> tuple[li
         specs.append(to_spec(job, daemon.settings.default_duration, after))
         unnamed += _with_index(problems, index, stated)
     specs = [daemon.settings.resources.with_usual(spec) for spec in with_history(daemon, caller, specs)]
+    specs = with_allowed_caps(daemon, specs)
     return [to_specs(job, spec, caller.uid) for spec, job in zip(specs, stated, strict=True)], unnamed
 
 

@@ -23,6 +23,7 @@ from greenrun.config.anomalies import AnomalySettings
 from greenrun.config.devices import DevicesSettings
 from greenrun.config.electricity import ElectricitySettings
 from greenrun.config.fair_share import FairShareSettings
+from greenrun.config.gpu_power_limit import GpuPowerLimitSettings
 from greenrun.config.limits import LimitsSettings
 from greenrun.config.notify import Hooks
 from greenrun.config.reports import ReportsSettings, UncertaintySettings
@@ -187,6 +188,7 @@ class Config(BaseSettings):
     accounting: AccountingSettings = Field(default_factory=AccountingSettings)
     planner: PlannerSettings = Field(default_factory=PlannerSettings)
     fair_share: FairShareSettings = Field(default_factory=FairShareSettings)
+    gpu_power_limit: GpuPowerLimitSettings = Field(default_factory=GpuPowerLimitSettings)
     jobs: JobsSettings = Field(default_factory=JobsSettings)
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     anomalies: AnomalySettings = Field(default_factory=AnomalySettings)

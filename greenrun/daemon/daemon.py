@@ -20,7 +20,7 @@ from greenrun.config import Config
 from greenrun.config.devices import meter_settings
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.conditions import STALLED_AFTER, Condition, standing_still
-from greenrun.core.energy.model import BOOKED
+from greenrun.core.energy.model import BOOKED, gpus
 from greenrun.core.errors import StoreError
 from greenrun.core.jobs.job import Job, JobRequest, JobSpec, Origin, RequestKey, State
 from greenrun.core.jobs.transitions import Edit, EventKind, edited
@@ -46,6 +46,7 @@ from greenrun.daemon.wiring import (
     known_signals,
     open_hooks,
     open_monthly,
+    open_power_limits,
     open_providers,
     report_settings,
 )
@@ -56,6 +57,7 @@ from greenrun.grid.backfill import Backfill, Retention
 from greenrun.grid.forecast_quality import ForecastQuality
 from greenrun.grid.sources import Sources
 from greenrun.meters import open_meter
+from greenrun.meters.power_limits.rights import PowerLimitRights
 from greenrun.metrics import Health, MetricsCollector, registry_of
 from greenrun.notifications.notifier import Notifier
 from greenrun.providers import Provider
@@ -90,15 +92,18 @@ class Daemon:
         self._ticker = Ticker(self._tick)
         self._claim(parts)
         self._open(parts)
+        limits = open_power_limits(config)
         self._engine = Engine(
             store=self._store, executor=self._executor, meter=self._meter, forecasts=self._providers.forecasts,
-            histories=self._providers.histories, marginal=self._providers.marginal,
+            histories=self._providers.histories, marginal=self._providers.marginal, power_limits=limits,
             settings=engine_settings(config, self._meter, self._providers.forecasts),
         )  # fmt: skip
         self._build_api_services()
         self.host = HostDevices(
             meter=self._meter, executor=self._executor, store=self._store, reports=self.reports,
             availability=self._engine.availability, turn=self._turn, wake=self.wake,
+            power_limits=self._engine.power_limits,
+            limit_rights=PowerLimitRights(limits, lambda: gpus(self._meter.devices())),
         )  # fmt: skip
         state = config.paths.state
         checks: list[Check] = [partial(full_disk, state), DatabaseCheck(self._store), FolderCheck(state / "runs")]
@@ -205,6 +210,7 @@ class Daemon:
         self._planner.stop()
         self._ticker.stop()
         self._notifier.stop()
+        self._release_power_limits()
         try:
             left = len(self._store.runs.live_runs())
         except StoreError as exc:
@@ -212,6 +218,13 @@ class Daemon:
         else:
             log.info("stopped", jobs_left_running=left)
             self._note(EventKind.DAEMON_STOPPED, running=left)
+
+    def _release_power_limits(self) -> None:
+        """Restore power limits, which nobody would while no daemon runs; what cannot be is left for the next start."""
+        try:
+            self._engine.power_limits.release(utc_now())
+        except StoreError as exc:
+            log.error("power limits stay as they are until greenrun is started again", error=str(exc))
 
     def _note(self, kind: EventKind, **detail: object) -> None:
         """Add an event about the daemon; it is not worth failing for."""

@@ -5,11 +5,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from greenrun.core.energy.model import Device, gpus
+from greenrun.core.energy.power_limit import LimitPeriod
 from greenrun.core.jobs.availability import Drain, GpuState
 from greenrun.core.jobs.job import Job, Origin
+from greenrun.core.planning.power_capping.capping_rule import Capping
 from greenrun.engine.availability import Availability
 from greenrun.engine.ports import Executor
+from greenrun.engine.power_limits import PowerLimitController
 from greenrun.meters import OpenMeter
+from greenrun.meters.power_limits.rights import PowerLimitRights
 from greenrun.reports.build import Reports
 from greenrun.store import Store
 
@@ -25,6 +29,8 @@ class HostDevices:
         store: Store,
         reports: Reports,
         availability: Availability,
+        power_limits: PowerLimitController,
+        limit_rights: PowerLimitRights,
         turn: threading.RLock,
         wake: Callable[[Sequence[Job]], None],
     ) -> None:
@@ -33,6 +39,7 @@ class HostDevices:
         self._store = store
         self._reports = reports
         self._availability = availability
+        self._power_limits, self._limit_rights = power_limits, limit_rights
         self._turn = turn
         self._wake = wake
 
@@ -78,3 +85,15 @@ class HostDevices:
     def idle_powers_w(self) -> Mapping[str, float]:
         """Return the learned idle power of each GPU in W, as of the last housekeeping."""
         return self._reports.idle_w
+
+    def power_limit_trouble(self) -> str | None:
+        """Return why the power limit of no GPU can be set, without a full stop; None if some can; may ask a driver."""
+        return self._limit_rights.trouble()
+
+    def power_limits(self) -> Mapping[str, LimitPeriod]:
+        """Return the power limits that are lowered now, by device, as of the last tick."""
+        return {period.device: period for period in self._power_limits.in_force}
+
+    def cappings(self) -> Mapping[int, Capping]:
+        """Return what is wanted of the power limits of each live run that allows a lower one, as of the last tick."""
+        return self._power_limits.wanted

@@ -28,6 +28,7 @@ from greenrun.executors.units.controllers import why_not_limited
 from greenrun.grid.electricity import DayAheadPrices
 from greenrun.grid.sources import OpenProviders
 from greenrun.meters import OpenMeter, why_no_more_gpus
+from greenrun.meters.power_limits.gpu_power_limits import GpuPowerLimits
 from greenrun.notifications.hook import Hook
 from greenrun.providers import Provider, open_provider
 from greenrun.providers.kinds import BUILT_IN
@@ -110,8 +111,14 @@ def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provid
             shares=config.fair_share.in_effect,
         ),
         resources=host_resources() if config.server.is_system else {},
+        power_limits=config.gpu_power_limit.in_effect,
         gpus_note=why_no_more_gpus(meter_settings(config.devices), meter.refusals, len(gpus(meter.devices()))),
     )
+
+
+def open_power_limits(config: Config) -> GpuPowerLimits:
+    """Return what reads and sets the power limits of GPUs."""
+    return GpuPowerLimits(state_dir=config.paths.state, busy_w=config.devices.emulated.watts_busy)
 
 
 def api_settings(config: Config) -> ServiceSettings:
@@ -127,6 +134,8 @@ def api_settings(config: Config) -> ServiceSettings:
         access=access_rules(config),
         variables=config.jobs.variables,
         resources=resource_rules(config),
+        default_cap=config.gpu_power_limit.default_cap,
+        lowers_power_limits=config.gpu_power_limit.enabled,
         hosts=config.api.hosts,
         is_shared=config.server.is_system,
     )

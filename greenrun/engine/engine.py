@@ -32,7 +32,8 @@ from greenrun.engine.bookkeeping import Bookkeeping
 from greenrun.engine.past_use import PastUse
 from greenrun.engine.planning import Admission, PlanInForce
 from greenrun.engine.polling import RequestCounts
-from greenrun.engine.ports import EngineStore, Executor, ForecastProvider, HistoryProvider, Meter
+from greenrun.engine.ports import EngineStore, Executor, ForecastProvider, HistoryProvider, Meter, PowerLimits
+from greenrun.engine.power_limits import PowerLimitController, PowerLimitSettings
 from greenrun.engine.queue import Queue
 from greenrun.engine.runs import RunController
 from greenrun.engine.zone import GridZone, ZoneSettings, ZoneUpdate
@@ -72,10 +73,11 @@ class EngineSettings:
     gpus_note: str = ""
     merge_within: timedelta = WITHIN
     resources: Mapping[str, float] = field(default_factory=dict)
+    power_limits: PowerLimitSettings = field(default_factory=PowerLimitSettings)
 
 
 class Engine:
-    """Drives the world through the five ports. One call at a time, but for `fetch`: its caller sees to that."""
+    """Drives the world through its ports. One call at a time, but for `fetch`: its caller sees to that."""
 
     def __init__(
         self,
@@ -86,6 +88,7 @@ class Engine:
         forecasts: Sequence[ForecastProvider] = (),
         histories: Sequence[HistoryProvider] = (),
         marginal: Sequence[HistoryProvider] = (),
+        power_limits: PowerLimits | None = None,
         settings: EngineSettings | None = None,
     ) -> None:
         self.settings = settings or EngineSettings()
@@ -108,6 +111,9 @@ class Engine:
             resources=self.settings.resources,
         )  # fmt: skip
         self.anomalies = AnomalyDetector(store, self._books, self.settings.anomalies)
+        self.power_limits = PowerLimitController(
+            store.power_limits, power_limits, lambda: gpus(meter.devices()), self.settings.power_limits
+        )
         self.availability = Availability(meter, executor, store.drains)
         self._remembered = False
         self._queue = Queue(store.jobs, self.settings.options)
@@ -161,7 +167,14 @@ class Engine:
         if self.planning.is_made and not self.draining:
             since = now - self.settings.options.due_grace if is_outdated else datetime.min.replace(tzinfo=UTC)
             self._carry_out(situation, now, since)
+        self._set_power_limits(situation, now)
         return self._next_tick(now)
+
+    def _set_power_limits(self, situation: Situation, now: datetime) -> None:
+        jobs = self._queue.jobs
+        live = [(run, jobs[run.job_id]) for run in self._store.runs.live_runs() if run.job_id in jobs]
+        queued = {job.id: job for job in situation.jobs}
+        self.power_limits.act(live, queued, situation.forecast, self.plan, now)
 
     def restore(self, now: datetime) -> None:
         """Take in, once, what was known of the grid before a restart."""
@@ -366,7 +379,7 @@ class Engine:
         moments = [edge for placement in self.plan.placements for piece in placement.pieces for edge in piece]
         moments += [placement.start for placement in self.plan.placements[len(self.plan.started_by(now)) :][:1]]
         moments += [self._expected_end(run, now) for run in self._store.runs.live_runs()]
-        moments += filter(None, [self.start_pause.until])
+        moments += filter(None, [self.start_pause.until, self.power_limits.next_look(now)])
         if self.zone.forecast is not None:
             moments += filter(None, [self.zone.forecast.series.next_edge(now, at)])
         return min(moment for moment in (at, *moments) if moment > now)

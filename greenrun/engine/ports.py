@@ -14,6 +14,7 @@ from greenrun.core.energy.baseline import Comparable, Compared
 from greenrun.core.energy.ledger import Entry, Priced, Stage, UnsettledSlice
 from greenrun.core.energy.merging import WITHIN
 from greenrun.core.energy.model import Device, GpuUse, Mark, Reading
+from greenrun.core.energy.power_limit import LimitAnswer, LimitChange, LimitEnd, LimitPeriod
 from greenrun.core.jobs.availability import Drain, ProcessOwner
 from greenrun.core.jobs.history import FinishedJob, GpuTime
 from greenrun.core.jobs.job import Anomaly, Job, Origin, Outcome, Run, State
@@ -109,6 +110,16 @@ class Meter(Protocol):
         """Return what was last told of who uses each GPU, and of those that are lost; a GPU not told of is absent.
 
         That is asked every few seconds, and now if it `is_urgent`; the call never waits for a hung driver.
+        """
+
+
+class PowerLimits(Protocol):
+    """Reads and sets the power limits that the drivers of GPUs enforce."""
+
+    def change(self, changes: Sequence[LimitChange]) -> Mapping[str, LimitAnswer]:
+        """Set the limits of devices, each only if it is as expected; return what each reads now, or why that failed.
+
+        Every device has an answer, within seconds; the call never raises.
         """
 
 
@@ -366,6 +377,27 @@ class DrainStore(Protocol):
         """Forget the drains of these devices (of all, without any), with an event for each; return them."""
 
 
+class PowerLimitStore(Protocol):
+    """Keeps the power limits that were set for runs, from before they are set until they are undone."""
+
+    def in_force(self) -> Sequence[LimitPeriod]:
+        """Return the limits that are set, or about to be, by id."""
+
+    def of_runs(self, run_ids: Sequence[int]) -> Mapping[int, Sequence[LimitPeriod]]:
+        """Return the limits that were set for each of these runs, in order; a run that had none is absent."""
+
+    def begin(self, periods: Sequence[LimitPeriod]) -> Sequence[LimitPeriod]:
+        """Keep limits that are about to be set, and return them as kept; leave out devices that have one already."""
+
+    def keep(self, kept_w: Mapping[int, float], *, now: datetime) -> None:
+        """Note that these limits, by their ids, were read back, as so many watts, with an event for each."""
+
+    def end(
+        self, period_id: int, end: LimitEnd, *, now: datetime, limit_w: float | None, work: float | None, why: str = ""
+    ) -> bool:
+        """Note how a limit ended, at what the device's limit is now, with an event; False if it had ended already."""
+
+
 class EngineStore(Protocol):
     """What the engine keeps, by subject. Acknowledged means durable; every write is one short transaction."""
 
@@ -392,3 +424,6 @@ class EngineStore(Protocol):
 
     @property
     def drains(self) -> DrainStore: ...
+
+    @property
+    def power_limits(self) -> PowerLimitStore: ...

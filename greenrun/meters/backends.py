@@ -9,6 +9,7 @@ from greenrun.clock import utc_now
 from greenrun.core.energy.model import Device, GpuUse, Reading, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.emulation.counters import counters_in
+from greenrun.meters.emulation.emulated_limits import EmulatedLimits
 from greenrun.meters.emulation.power_model import CONSTANT, EMULATED, EmulatedKind, Watts, WattsBackend
 from greenrun.meters.host import host_tag
 from greenrun.meters.run_folders import RunFolders
@@ -120,4 +121,7 @@ def _open_watts(
 ) -> Backend:
     devices = included(kind.devices(host_tag(), gpus, watts), include)
     counters = counters_in(state_dir, kind.name)
-    return WattsBackend(devices, kind.quality, watts, RunFolders(runs_dir), utc_now, counters, clock=monotonic)
+    limits = EmulatedLimits(state_dir).since if kind.emulated else dict
+    return WattsBackend(
+        devices, kind.quality, watts, RunFolders(runs_dir), utc_now, counters, clock=monotonic, limits=limits
+    )

@@ -35,6 +35,8 @@ SYSTEM_UNIT = "systemd/system/greenrun.service"
 SYSTEM_FILES = {  # of the daemon of a machine, and where `greenrun init --system` writes them
     SYSTEM_UNIT: Path("/etc/systemd/system/greenrun.service"),
     "systemd/system/greenrun.slice": Path("/etc/systemd/system/greenrun.slice"),
+    "systemd/system/greenrun-power-limit.socket": Path("/etc/systemd/system/greenrun-power-limit.socket"),
+    "systemd/system/greenrun-power-limit@.service": Path("/etc/systemd/system/greenrun-power-limit@.service"),
     "systemd/sysusers.d/greenrun.conf": Path("/etc/sysusers.d/greenrun.conf"),
     "systemd/tmpfiles.d/greenrun.conf": Path("/etc/tmpfiles.d/greenrun.conf"),
     "systemd/dbus-1/greenrun.conf": Path("/etc/dbus-1/system.d/greenrun.conf"),

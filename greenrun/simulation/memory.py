@@ -23,6 +23,7 @@ from greenrun.core.jobs.stored_transitions import JobTransitions, RunTransitions
 from greenrun.core.jobs.transitions import UNSTORED, Change, EventKind, NewEvent
 from greenrun.core.planning.model import Plan
 from greenrun.simulation.memory_grid import GridMemory
+from greenrun.simulation.memory_power_limits import PowerLimitMemory
 
 EVENTS_KEPT = 10_000
 
@@ -37,6 +38,7 @@ class MemoryStore:
         self.plans = PlanMemory()
         self.history = NoHistory()
         self.drains = NoDrains()
+        self.power_limits = PowerLimitMemory()
 
 
 class NoDrains:

@@ -7,6 +7,7 @@ from typing import Self
 from greenrun.store.database import CONNECTIONS, Database
 from greenrun.store.drains import DrainRepository
 from greenrun.store.free_pages import rebuild_if_mostly_free, shrink
+from greenrun.store.gpus.power_limits import PowerLimitRepository
 from greenrun.store.grid import GridRepository, Reach
 from greenrun.store.history import FinishedJobRepository
 from greenrun.store.jobs import JobRepository
@@ -43,6 +44,7 @@ class Store:
         self.books = BookRepository(self.database)
         self.baselines = BaselineRepository(self.database)
         self.drains = DrainRepository(self.database)
+        self.power_limits = PowerLimitRepository(self.database)
         self.plans = PlanRepository(self.database)
         self.prices = PriceRepository(self.database)
         self.history = FinishedJobRepository(self.database)

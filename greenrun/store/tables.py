@@ -100,6 +100,8 @@ class JobRecord(Record, table=True):
     memory_gib: float | None = None
     cpus: float | None = None
     io_weight: int | None = None
+    power_cap: str | None = None
+    power_cap_note: str | None = None
 
 
 class RunRecord(Record, table=True):
@@ -163,6 +165,31 @@ class DrainRecord(Record, table=True):
     user: str
     since: datetime = Field(sa_type=Instant)
     reason: str
+
+
+class PowerLimitRecord(Record, table=True):
+    """A GPU's power limit set for a run; it is here before it is set, and holds until there is an `until`."""
+
+    __tablename__ = "power_limits"
+    __table_args__ = (
+        Index("ux_power_limits_device", "device", unique=True, sqlite_where=text("until IS NULL")),
+        Index("ix_power_limits_run_id", "run_id"),
+    )
+
+    id: int = Field(default=None, primary_key=True)
+    device: str
+    source: str
+    run_id: int = Field(foreign_key="runs.id")
+    found_w: float
+    set_w: float
+    since: datetime = Field(sa_type=Instant)
+    intensity_g_per_kwh: float
+    threshold_g_per_kwh: float
+    kept_at: datetime | None = Field(default=None, sa_type=Instant)
+    until: datetime | None = Field(default=None, sa_type=Instant)
+    end: str | None = None
+    work_before: float | None = None
+    work_after: float | None = None
 
 
 class EventRecord(Record, table=True):
@@ -430,6 +457,7 @@ RUNS = METADATA.tables["runs"]
 SUBMISSIONS = METADATA.tables["submissions"]
 LEASES = METADATA.tables["leases"]
 DRAINS = METADATA.tables["drains"]
+POWER_LIMITS = METADATA.tables["power_limits"]
 EVENTS = METADATA.tables["events"]
 HOOKS = METADATA.tables["hooks"]
 NOTIFICATIONS = METADATA.tables["notifications"]

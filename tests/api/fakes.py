@@ -18,6 +18,7 @@ from greenrun.core.carbon.verification import DAY_H, LEADS_H, MISSING_WINDOW, Fo
 from greenrun.core.conditions import Condition
 from greenrun.core.energy.ledger import Entry, Total
 from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Slice, Telemetry
+from greenrun.core.energy.power_limit import LimitPeriod
 from greenrun.core.errors import JobError, JobNotFound, KnownRequest
 from greenrun.core.jobs import transitions
 from greenrun.core.jobs.access import Sharing
@@ -32,6 +33,7 @@ from greenrun.core.jobs.stored_transitions import Permit, StoredDirectory
 from greenrun.core.jobs.trail import NewEvent
 from greenrun.core.jobs.transitions import Edit, Intent
 from greenrun.core.planning.model import Placement, Plan
+from greenrun.core.planning.power_capping.capping_rule import Capping
 from greenrun.grid.backfill import Backfill
 from greenrun.grid.forecast_quality import ForecastQuality, SeriesScores
 from greenrun.grid.sources import Sources
@@ -354,6 +356,9 @@ class FakeScheduler:
     store: "FakeStore" = field(default_factory=lambda: FakeStore())
     wakes: int = 0
     turns: dict[int, str] = field(default_factory=dict)
+    limit_trouble: str | None = None
+    limits_in_force: dict[str, LimitPeriod] = field(default_factory=dict)
+    capped: dict[int, Capping] = field(default_factory=dict)
     sources: Sources | None = None
     backfill: Backfill | None = None
     quality: ForecastQuality = field(default_factory=lambda: ForecastQuality(FakeStore(), ["GB"]))
@@ -446,6 +451,15 @@ class FakeScheduler:
     ) -> Sequence[Drain]:
         self.drained = [row for row in self.drained if devices and row.device not in devices]
         return self.drained
+
+    def power_limit_trouble(self) -> str | None:
+        return self.limit_trouble
+
+    def power_limits(self) -> Mapping[str, LimitPeriod]:
+        return self.limits_in_force
+
+    def cappings(self) -> Mapping[int, Capping]:
+        return self.capped
 
     def powers_w(self) -> Mapping[str, float]:
         return {GPU.id: 301.5}

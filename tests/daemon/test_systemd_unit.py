@@ -91,8 +91,8 @@ def analysed(*words: str | Path) -> str:
 
 @pytest.mark.system
 def test_systemd_has_nothing_to_say_about_the_units_of_the_machine(tmp_path: Path) -> None:
-    for place in (SYSTEM_UNIT, "systemd/system/greenrun.slice"):
-        assert analysed("verify", "--man=no", path_of(place)) == ""
+    units = [place for place in SYSTEM_FILES if place.startswith("systemd/system/")]
+    assert analysed("verify", "--man=no", *map(path_of, units)) == ""
 
 
 @pytest.mark.system
@@ -100,6 +100,14 @@ def test_the_service_of_the_machine_is_exposed_as_little_as_said() -> None:
     said = analysed("security", "--offline=true", "--no-pager", path_of(SYSTEM_UNIT))
     exposure = float(said.partition("Overall exposure level for greenrun.service: ")[2].split()[0])
     assert exposure <= 2.5
+
+
+@pytest.mark.system
+def test_what_sets_power_limits_has_one_capability_and_little_else() -> None:
+    unit = path_of("systemd/system/greenrun-power-limit@.service")
+    said = analysed("security", "--offline=true", "--no-pager", unit)
+    assert float(said.partition("Overall exposure level for ")[2].split()[1]) <= 2.0
+    assert "CapabilityBoundingSet=CAP_SYS_ADMIN\n" in unit.read_text(encoding="utf-8")
 
 
 def test_each_file_of_system_mode_has_a_place_below_the_systems_settings() -> None:

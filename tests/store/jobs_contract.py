@@ -49,6 +49,8 @@ EVERYTHING = JobSpec(
     priority=-3,
     power_w=612.5,
     power_note="learned from 3 finished jobs named big",
+    power_cap="70%:slowdown=8%:above=p75",
+    power_cap_note="by a model",
     min_saving=0.05,
     run_below_g_per_kwh=80.0,
     retries=2,

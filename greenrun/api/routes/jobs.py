@@ -27,6 +27,7 @@ from greenrun.api.orders import (
     order_jobs,
     select_ids,
 )
+from greenrun.api.power_limits.limit_sentences import limit_sentences
 from greenrun.api.routes.explanation import gpu_sentences, sentences
 from greenrun.api.service import ServiceDep
 from greenrun.api.strict_route import StrictRoute
@@ -144,7 +145,10 @@ def explain_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> ExplainOut
             max_delay,
             daemon.store.jobs.events(job.id),
             daemon.scheduler.active_forecast(None),
-            gpu_sentences(job, runs, daemon.scheduler.host.devices(), daemon.scheduler.host.gpu_state),
+            [
+                *gpu_sentences(job, runs, daemon.scheduler.host.devices(), daemon.scheduler.host.gpu_state),
+                *limit_sentences(job, runs, daemon.scheduler.host),
+            ],
             daemon.scheduler.turn_text(job.id),
         ),
         planned=out.planned,

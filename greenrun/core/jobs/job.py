@@ -103,11 +103,36 @@ class Job:
 
     @property
     def remaining(self) -> timedelta:
-        """How much longer it is expected to run; once it was interrupted, what continuing costs is part of it."""
+        """How much longer it is expected to run; once it was interrupted, what continuing costs is part of it.
+
+        Where a power limit may be set for it, that includes what it takes longer under one, if its limits allow that.
+        """
+        return self.remaining_at_full_power + self.room_for_power_cap
+
+    @property
+    def remaining_at_full_power(self) -> timedelta:
+        """How much longer it is expected to run if nothing limits the power of its GPUs."""
         if not self.progress:
             return self.spec.duration
         left = max(self.spec.duration - self.progress, timedelta(seconds=1))
         return left + self.spec.restart_cost
+
+    @property
+    def room_for_power_cap(self) -> timedelta:
+        """How much longer than at full power plans let it take, so that its power limit may be lowered all the time.
+
+        None at all where a limit of its user's leaves too little room for that: deadlines go before grams.
+        """
+        cap = self.spec.allowed_cap
+        if cap is None or not cap.slowdown:
+            return timedelta(0)
+        room = cap.slowdown * self.remaining_at_full_power
+        limit = self.own_limit
+        if limit is not None and limit - self.earliest_start - self.remaining_at_full_power < room:
+            return timedelta(0)
+        if self.spec.time_limit is not None and self.remaining_at_full_power + room > self.spec.time_limit:
+            return timedelta(0)
+        return room
 
     def latest_end(self, default_max_delay: timedelta) -> datetime:
         """The last instant at which it should end: its tightest limit, else `default_max_delay` after the soonest."""

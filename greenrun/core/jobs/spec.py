@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
+from greenrun.core.energy.power_limit import PowerCap, parse_power_cap
 from greenrun.core.jobs.declaration import Check, Description, Length, Option, Range, Trait
 from greenrun.core.units import ABSURD_G_PER_KWH
 
@@ -158,6 +159,10 @@ def _limits(values: Mapping[str, str]) -> Mapping[str, str]:
     return dict(sorted(values.items()))
 
 
+def _power_cap(value: str) -> str:
+    return str(parse_power_cap(value))
+
+
 def _distinct(values: Sequence[Anomaly]) -> Sequence[Anomaly]:
     return tuple(dict.fromkeys(values))
 
@@ -184,6 +189,7 @@ class JobSpec:
     `restart_cost` longer, at its usual power. Its command ends with `checkpoint_exit_code` when it has checkpointed.
 
     `duration_note` and `power_note` say what a learned figure was learned from; they are None where none was.
+    `power_cap_note` says where the slowdown of `power_cap` comes from; None where its user stated it.
     `stop_on` are the anomalies that it is to be stopped on, `notify` is what is told of it through the site's hooks.
     """
 
@@ -279,6 +285,17 @@ class JobSpec:
         Option(meaning="The power it is expected to draw", more=", in watts", form="W", name="power"),
     ] = None
     power_note: Annotated[str | None, Trait.READ_ONLY] = None
+    power_cap: Annotated[
+        Key | None,
+        Check(_power_cap),
+        Option(
+            meaning="What the power limit of its GPUs may be in dirty hours",
+            more=": 70%, 210W, none; with :slowdown=8% and :above=mean, p75 or 300 (g/kWh) behind it",
+            form="LIMIT",
+            default="[gpu_power_limit] default",
+        ),
+    ] = None
+    power_cap_note: Annotated[str | None, Trait.READ_ONLY] = None
     min_saving: Annotated[float | None, Range(0, 1), Option(meaning="Do not wait for a smaller saving", form="5%")] = (
         None
     )
@@ -390,6 +407,12 @@ class JobSpec:
     def title(self) -> str:
         """The given name, or the first words of the command."""
         return title_of(self.name, self.command)
+
+    @property
+    def allowed_cap(self) -> PowerCap | None:
+        """What the power limit of its GPUs may be in dirty hours; None if it may not be changed."""
+        cap = parse_power_cap(self.power_cap) if self.power_cap and self.gpus else None
+        return None if cap is None or cap.is_none else cap
 
     @property
     def power_source(self) -> PowerSource:

@@ -57,6 +57,8 @@ class EventKind(StrEnum):
     SOURCE_BACK = "source_back"
     CONDITION_BEGAN = "condition_began"
     CONDITION_OVER = "condition_over"
+    POWER_LIMIT_SET = "power_limit_set"
+    POWER_LIMIT_ENDED = "power_limit_ended"
     NOTIFICATION_FAILED = "notification_failed"
 
 

@@ -14,6 +14,9 @@ from greenrun.meters.run_folders import RunSpan
 
 NOISE_S = 0.01  # two clocks cannot be read at once
 
+# Since when a device's power limit is how many watts, in order; before the first it is as high as it draws.
+Limits = Sequence[tuple[datetime, float]]
+
 # Each device's spans known at an instant; None while they are not known yet: retry soon.
 Load = Callable[[datetime], Mapping[str, Sequence[RunSpan]] | None]
 
@@ -78,17 +81,20 @@ class Counters:
     keep: Callable[[Mapping[str, Charge]], None] = _keep_nothing
 
 
-def advance(charge: Charge, spans: Sequence[RunSpan], now: datetime, watts: Watts, pace: float = 1.0) -> list[Charge]:
+def advance(
+    charge: Charge, spans: Sequence[RunSpan], now: datetime, watts: Watts, pace: float = 1.0, limits: Limits = ()
+) -> list[Charge]:
     """Return the charge at each change of load after `charge.at` and at `now`; empty if time has not advanced.
 
     `pace` is how many seconds passed for each one of the wall clock.
     """
     if now <= charge.at:
         return []
-    changes = {instant for span in spans for instant in span if instant is not None and charge.at < instant < now}
+    moments = [*(instant for span in spans for instant in span if instant is not None), *(at for at, _ in limits)]
+    changes = {instant for instant in moments if charge.at < instant < now}
     charges = []
     for instant in sorted({*changes, now}):
-        power_w = watts.busy if _is_busy(spans, charge.at) else watts.idle
+        power_w = _limited_w(watts.busy if _is_busy(spans, charge.at) else watts.idle, limits, charge.at)
         used_j = power_w * pace * (instant - charge.at).total_seconds()
         charge = replace(charge, at=instant, energy_j=charge.energy_j + used_j)
         charges.append(charge)
@@ -97,6 +103,16 @@ def advance(charge: Charge, spans: Sequence[RunSpan], now: datetime, watts: Watt
 
 def _is_busy(spans: Sequence[RunSpan], instant: datetime) -> bool:
     return any(span.start <= instant and (span.end is None or instant < span.end) for span in spans)
+
+
+def _limited_w(power_w: float, limits: Limits, instant: datetime) -> float:
+    """Return what is drawn under the limit that held at an instant."""
+    return min([power_w, *[limit_w for at, limit_w in limits if at <= instant][-1:]])
+
+
+def _no_limits() -> Mapping[str, Limits]:
+    """Nobody has set any."""
+    return {}
 
 
 class WattsBackend:
@@ -115,8 +131,12 @@ class WattsBackend:
         counters: Counters,
         *,
         clock: Callable[[], float] | None = None,
+        limits: Callable[[], Mapping[str, Limits]] = _no_limits,
     ) -> None:
-        """Continue `counters`. `clock` returns steady seconds; without one, the time of `now` is steady itself."""
+        """Continue `counters`. `clock` returns steady seconds; without one, the time of `now` is steady itself.
+
+        `limits` returns the power limits that were set.
+        """
         self.devices = tuple(devices)
         self._quality = quality
         self._watts = watts
@@ -124,6 +144,8 @@ class WattsBackend:
         self._now = now
         self._counters = counters
         self._clock = clock or (lambda: now().timestamp())
+        self._limits_set = limits
+        self._limits: Mapping[str, Limits] = {}  # as of the last sample
         self._last = now(), self._clock()  # the wall clock and the steady one at the last sample
         self._busy: dict[str, bool] = {}  # then
         self._session = uuid4().hex
@@ -139,6 +161,7 @@ class WattsBackend:
         load = self._load(now)
         if load is None:
             return None
+        self._limits = self._limits_set()
         before, before_s = self._last
         wall_s, steady_s = (now - before).total_seconds(), max(0.0, now_s - before_s)
         if abs(wall_s - steady_s) > CLOCK_STEP_S:
@@ -151,7 +174,7 @@ class WattsBackend:
             self._last = now, now_s
             self._busy = {device.id: _is_busy(load.get(device.id, ()), now) for device in self.devices}
         emulated = [device.id for device in self.devices if device.emulated]
-        self._telemetry = {device: self._look(load.get(device, ()), now) for device in emulated}
+        self._telemetry = {device: self._look(device, load.get(device, ()), now) for device in emulated}
         self._sampled = True
         self._counters.keep(self._counters.charges)
         return sorted(readings, key=lambda reading: reading.at)
@@ -169,9 +192,11 @@ class WattsBackend:
         news, self._telemetry = self._telemetry, {}
         return news
 
-    def _look(self, spans: Sequence[RunSpan], now: datetime) -> Telemetry:
-        is_busy = _is_busy(spans, now)
-        return Telemetry(power_w=self._watts.busy if is_busy else self._watts.idle, utilization=float(is_busy))
+    def _look(self, device: str, spans: Sequence[RunSpan], now: datetime) -> Telemetry:
+        is_busy, limits = _is_busy(spans, now), self._limits.get(device, ())
+        power_w = _limited_w(self._watts.busy if is_busy else self._watts.idle, limits, now)
+        limit_w = _limited_w(self._watts.busy, limits, now) if limits else None
+        return Telemetry(power_w=power_w, power_limit_w=limit_w, utilization=float(is_busy))
 
     def _reset(self, device: Device, spans: Sequence[RunSpan], now: datetime, steady_s: float) -> Reading:
         """Read a device after the clock was set: what it used is known where its load was the same all the time."""
@@ -179,6 +204,7 @@ class WattsBackend:
         is_busy = _is_busy(spans, now)
         if is_busy == self._busy.get(device.id) and all(span.end is None for span in spans):
             power_w = self._watts.busy if is_busy else self._watts.idle
+            power_w = _limited_w(power_w, self._limits.get(device.id, ()), now)
             charge = replace(last, at=now, energy_j=last.energy_j + power_w * steady_s)
         else:
             charge = replace(last, at=now, base=uuid4().hex[:8])
@@ -187,7 +213,7 @@ class WattsBackend:
 
     def _read(self, device: Device, spans: Sequence[RunSpan], now: datetime, pace: float) -> list[Reading]:
         last = self._counters.charges.setdefault(device.id, Charge(at=now, energy_j=0.0))
-        charges = advance(last, spans, now, self._watts, pace)
+        charges = advance(last, spans, now, self._watts, pace, self._limits.get(device.id, ()))
         if not self._sampled:
             charges = charges[-1:] or [last]
         if charges:

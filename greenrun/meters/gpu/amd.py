@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from greenrun.core.energy.model import Device, GpuProcess, Telemetry
+from greenrun.core.energy.power_limit import LimitFaultKind, LimitReading
 from greenrun.core.errors import MeterError
 from greenrun.meters.gpu.accumulator import HIGHEST_W
+from greenrun.meters.gpu.driver import PowerLimitError
 
 UNKNOWN_W = 0xFFFF  # means "not known", as the text N/A does
 UW_AT_LEAST = 100_000  # limits are in µW, in some releases in W; no value is valid in both
@@ -139,6 +141,47 @@ class AmdDriver:
         model = f"{found.device.model} (its energy is in that of {whose.device.id})"
         return replace(found, device=replace(found.device, model=model, within=whose.device.id), is_silent=True)
 
+    def power_limit(self, device: str) -> LimitReading:
+        """Return the power limit of a GPU, its bounds and its default; raise PowerLimitError."""
+        caps = self._limits(self._limited(device).handle)
+        told = [_limit_w(caps, name) for name in ("power_cap", "min_power_cap", "max_power_cap", "default_power_cap")]
+        limit_w, least_w, most_w, default_w = told
+        if limit_w is None or most_w is None:
+            raise PowerLimitError(LimitFaultKind.UNSUPPORTED, "AMD's driver tells no power limit of this GPU")
+        # 0 as the least is no bound: below a tenth a GPU does nothing but wait
+        return LimitReading(
+            limit_w=limit_w, least_w=least_w or most_w / 10, most_w=most_w, default_w=default_w or most_w
+        )
+
+    def set_power_limit(self, device: str, limit_w: float) -> None:
+        """Set the power limit of a GPU; raise PowerLimitError."""
+        handle, setter = self._limited(device).handle, getattr(self._library, "amdsmi_set_power_cap", None)
+        is_in_uw = _number(self._limits(handle).get("power_cap")) >= UW_AT_LEAST
+        if setter is None:
+            raise PowerLimitError(LimitFaultKind.UNSUPPORTED, "AMD's library has no call that sets power limits")
+        try:
+            setter(handle, 0, round(limit_w * (1e6 if is_in_uw else 1)))
+        except self._library.AmdSmiException as exc:
+            raise _limit_refusal(exc) from exc
+
+    def _limited(self, device: str) -> Amd:
+        """Return the GPU of this id that has a limit of its own; raise PowerLimitError."""
+        found = next(
+            (one for at in range(self.board_count()) if (one := self.board_at(at)) and one.device.id == device), None
+        )
+        if found is None:
+            raise PowerLimitError(LimitFaultKind.UNREACHABLE, "AMD's driver does not list this GPU")
+        if found.device.within:
+            raise PowerLimitError(LimitFaultKind.UNSUPPORTED, f"its power limit is that of {found.device.within}")
+        return found
+
+    def _limits(self, handle: Any) -> Mapping[str, Any]:
+        try:
+            told: Mapping[str, Any] = self._library.amdsmi_get_power_cap_info(handle)
+        except self._library.AmdSmiException as exc:
+            raise _limit_refusal(exc) from exc
+        return told
+
     def _whole(self, index: int, model: str) -> Amd | None:
         found = self._alone(index)
         return found if found and found.device.model == model and not self._is_part(found) else None
@@ -213,6 +256,17 @@ def refusal(exc: Exception) -> MeterError:
     text = " ".join(str(exc).split())
     known = (sentence for name, sentence in _WHY.items() if name in text)
     return MeterError(next(known, f"AMD's driver cannot be asked ({text}); {_ASK_SMI}."))
+
+
+def _limit_refusal(exc: Exception) -> PowerLimitError:
+    text = " ".join(str(exc).split())
+    if "NO_PERM" in text:
+        return PowerLimitError(LimitFaultKind.NO_RIGHTS, "AMD's driver lets only root set power limits")
+    if "NOT_SUPPORTED" in text:
+        return PowerLimitError(
+            LimitFaultKind.UNSUPPORTED, "AMD's driver keeps no power limit for this GPU that could be set"
+        )
+    return PowerLimitError(LimitFaultKind.UNREACHABLE, f"AMD's driver answers: {text}")
 
 
 def _answer(library: Any, question: Callable[..., Any] | None, *arguments: Any) -> Any:

@@ -3,6 +3,16 @@
 from typing import Protocol
 
 from greenrun.core.energy.model import Device, GpuProcess, Telemetry
+from greenrun.core.energy.power_limit import LimitFaultKind, LimitReading
+from greenrun.core.errors import MeterError
+
+
+class PowerLimitError(MeterError):
+    """A GPU's power limit cannot be read or set; `kind` says for what reason."""
+
+    def __init__(self, kind: LimitFaultKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Gpu(Protocol):
@@ -63,3 +73,9 @@ class Driver(Protocol):
 
     def board_at(self, index: int) -> Gpu | None:
         """Return the board at an index; None if it is lost."""
+
+    def power_limit(self, device: str) -> LimitReading:
+        """Return the power limit of an open driver's board, by its id; raise PowerLimitError."""
+
+    def set_power_limit(self, device: str, limit_w: float) -> None:
+        """Set the power limit of a board, whatever it was; raise PowerLimitError. Read it back: drivers round."""

@@ -7,8 +7,10 @@ from typing import Any, TypeVar
 import pynvml
 
 from greenrun.core.energy.model import Device, GpuProcess, Telemetry
+from greenrun.core.energy.power_limit import LimitFaultKind, LimitReading
 from greenrun.core.errors import MeterError
 from greenrun.meters.gpu.accumulator import HIGHEST_W
+from greenrun.meters.gpu.driver import PowerLimitError
 
 KIND, MAKER, SMI = "nvml", "NVIDIA", "nvidia-smi"
 
@@ -37,6 +39,14 @@ _LOST = {  # what is said of a board with which nothing can be done
     pynvml.NVML_ERROR_RESET_REQUIRED: "it has to be reset",
     pynvml.NVML_ERROR_NOT_FOUND: "the driver does not list it any more",
 }
+_UNSUPPORTED = (LimitFaultKind.UNSUPPORTED, "NVIDIA's driver keeps no power limit for this GPU that could be set")
+_LIMIT_WHY = {
+    pynvml.NVML_ERROR_NO_PERMISSION: (
+        LimitFaultKind.NO_RIGHTS, "NVIDIA's driver lets only root, with CAP_SYS_ADMIN, set power limits",
+    ),
+    pynvml.NVML_ERROR_NOT_SUPPORTED: _UNSUPPORTED,
+    pynvml.NVML_ERROR_FUNCTION_NOT_FOUND: _UNSUPPORTED,
+}  # fmt: skip
 T = TypeVar("T")
 
 
@@ -152,6 +162,38 @@ def board_at(index: int) -> Nvidia | None:
 def _pci(handle: Any) -> str | None:
     told = _known(pynvml.nvmlDeviceGetPciInfo, handle)
     return None if told is None else str(told.busId).lower() or None
+
+
+def power_limit(device: str) -> LimitReading:
+    """Return the power limit of a board, its bounds and its default; raise PowerLimitError."""
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByUUID(device)
+        least_mw, most_mw = pynvml.nvmlDeviceGetPowerManagementLimitConstraints(handle)
+        return LimitReading(
+            limit_w=pynvml.nvmlDeviceGetPowerManagementLimit(handle) / 1000,
+            least_w=least_mw / 1000,
+            most_w=most_mw / 1000,
+            default_w=pynvml.nvmlDeviceGetPowerManagementDefaultLimit(handle) / 1000,
+        )
+    except pynvml.NVMLError as exc:
+        raise _limit_refusal(exc) from exc
+
+
+def set_power_limit(device: str, limit_w: float) -> None:
+    """Set the power limit of a board; raise PowerLimitError.
+
+    By the first form of the call: nvidia-ml-py does not look at what the second one returns.
+    """
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByUUID(device)
+        pynvml.nvmlDeviceSetPowerManagementLimit(handle, round(limit_w * 1000))
+    except pynvml.NVMLError as exc:
+        raise _limit_refusal(exc) from exc
+
+
+def _limit_refusal(exc: pynvml.NVMLError) -> PowerLimitError:
+    kind, why = _LIMIT_WHY.get(exc.value, (LimitFaultKind.UNREACHABLE, f"NVIDIA's driver answers: {exc}"))
+    return PowerLimitError(kind, why)
 
 
 def _temperature_c(handle: Any) -> float:

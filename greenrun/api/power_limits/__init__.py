@@ -1,0 +1,1 @@
+"""What the API says and settles of the power limits that jobs allow."""
