@@ -324,7 +324,7 @@ class PowerLimitController:
         self._back_off.pop(period.device, None)
         self.changes["set"] += 1
         log.info(
-            "power limit lowered", device=period.device, run=period.run_id, from_w=period.found_w, to_w=period.set_w,
+            "power limit lowered", device=period.device, run_id=period.run_id, from_w=period.found_w, to_w=period.set_w,
             g_per_kwh=period.intensity_g_per_kwh, above=period.threshold_g_per_kwh,
         )  # fmt: skip
 
