@@ -35,8 +35,8 @@ LIMITS = (
     "a line of their own.",
     "The uncertainty of the measured intensity itself is not published by its sources and not in these figures.",
     "Avoided emissions assume that a run would have used the same power at another time.",
-    "The baseline does not know when a GPU was away, drained or lent to nobody: a run may be given an earlier start at "
-    "which its GPU could not have been used.",
+    "The baseline lets nothing start on a GPU while it was drained, but does not know when one was lost, excluded or "
+    "used by others: a run may be given an earlier start at which its GPU could not have been used.",
     "The books know what happened from their first reading of each device on, and nothing before.",
 )
 

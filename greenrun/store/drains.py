@@ -2,19 +2,21 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session
 
-from greenrun.core.jobs.availability import Drain
+from greenrun.core.jobs.availability import MACHINE, Drain
 from greenrun.core.jobs.job import Origin
 from greenrun.core.jobs.trail import EventKind, NewEvent
 from greenrun.store.columns import among
 from greenrun.store.database import Database
-from greenrun.store.tables import DRAINS
+from greenrun.store.tables import DRAINS, EVENTS
 from greenrun.store.trail import add_event
+
+FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
 class DrainRepository:
@@ -60,6 +62,28 @@ def _find(session: Session, devices: Collection[str]) -> Sequence[Drain]:
     query = select(DRAINS).order_by(DRAINS.c.device)
     rows = session.execute(query.where(among(DRAINS.c.device, devices)) if devices else query)
     return [Drain(device=row.device, user=row.user, since=row.since, reason=row.reason) for row in rows]
+
+
+def drained_intervals(session: Session, devices: Collection[str]) -> list[tuple[datetime, datetime]]:
+    """Return from when to when one of these devices, or the whole machine, was drained; the last may be without end.
+
+    The trail tells of the past as far back as events are kept, and the table of what is drained still.
+    """
+    changes = select(EVENTS.c.at, EVENTS.c.kind, EVENTS.c.detail).where(
+        EVENTS.c.job_id.is_(None), EVENTS.c.kind.in_([EventKind.DRAINED, EventKind.RESUMED])
+    )
+    since: dict[str, datetime] = {}
+    found: list[tuple[datetime, datetime]] = []
+    for at, kind, detail in session.execute(changes.order_by(EVENTS.c.id)):
+        device = detail["device"] or MACHINE
+        if kind == EventKind.DRAINED:
+            since.setdefault(device, at)
+        elif device in since and device in (MACHINE, *devices):
+            found.append((since.pop(device), at))
+        else:
+            since.pop(device, None)
+    still = _find(session, [MACHINE, *devices])
+    return [*found, *((min(row.since, since.get(row.device, row.since)), FOREVER) for row in still)]
 
 
 def _facts(drain: Drain | None) -> dict[str, object]:

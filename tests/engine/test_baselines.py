@@ -12,6 +12,7 @@ import pytest
 
 from greenrun.core.energy import baseline
 from greenrun.core.energy.model import Mark
+from greenrun.core.jobs.availability import MACHINE, Drain
 from greenrun.core.jobs.job import Dependency, Outcome, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.store import Store
@@ -87,6 +88,34 @@ def test_a_run_that_ends_has_its_place_in_the_same_moment(store: Store) -> None:
 def test_a_device_is_told_from_one_whose_name_is_a_part_of_its_own(store: Store) -> None:
     first, second = ended(store, 5, 7, "GPU-1"), ended(store, 7, 8, "GPU-11")
     assert places(store) == {first: ("00:00", "02:00"), second: ("00:00", "01:00")}
+
+
+def drain(store: Store, device: str, since: float, until: float | None = None) -> None:
+    store.drains.drain([Drain(device=device, user="ada", since=T0 + since * HOUR)])
+    if until is not None:
+        store.drains.resume([device], user="ada", now=T0 + until * HOUR)
+
+
+def test_no_run_would_have_started_on_a_gpu_while_it_was_drained(store: Store) -> None:
+    """Of its own GPUs, whoever drained them again meanwhile, and of the whole machine also without a GPU."""
+    drain(store, "a", 0)
+    drain(store, "a", 1, 3)
+    drain(store, "b", 0, 9)
+    drain(store, MACHINE, 4, 5)
+    found = [ended(store, 9, 10, "a"), ended(store, 10, 11, "a", "b"), ended(store, 11, 12, "c"), ended(store, 12, 13)]
+    expected = [("03:00", "04:00"), ("09:00", "10:00"), ("00:00", "01:00"), ("00:00", "01:00")]
+    assert places(store) == dict(zip(found, expected, strict=True))
+    assert places_when_opened(store) == places(store)
+
+
+def test_a_gpu_that_is_drained_still_would_not_have_been_free_earlier(store: Store) -> None:
+    """Its last run began before; the machine's drain keeps a job without GPUs, too."""
+    job = store.jobs.add_job(spec(60, gpus=0), user="ada", uid=1, now=T0 + 2 * HOUR)[0].id
+    drain(store, "a", 1)
+    drain(store, MACHINE, 2, 6)
+    found = [ended(store, 5, 6, "a", job=store.jobs.add_job(spec(60), user="ada", uid=1, now=T0 + 2 * HOUR)[0].id)]
+    found.append(ended(store, 8, 9, job=job))
+    assert places(store) == {found[0]: ("05:00", "06:00"), found[1]: ("06:00", "07:00")}
 
 
 def test_a_job_that_waits_for_another_starts_when_that_had_ended_though_its_gpu_was_free(store: Store) -> None:

@@ -1,11 +1,12 @@
 """When a run would have been, had its job started as soon as it could on the same GPUs, and what it would have emitted.
 
 Runs take their places in the order in which they truly started: each as early as its job could start and the very GPUs
-that it had are free, for as long as it ran, of those before it. Whatever such a place depends on has ended when the run
-starts, so it is known once the run has ended, whatever comes later, and it is never later than the truth.
+that it had are free, for as long as it ran, of those before it, and not while one of them was drained. Whatever such a
+place depends on has ended when the run starts, so it is known once the run has ended, whatever comes later, and it is
+never later than the truth.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -21,6 +22,7 @@ NOT_AVERAGE = "a part of it is settled with a marginal signal, and only averages
 NOT_MEASURED = "no measured intensity of the same source is known for when it could have run"
 
 Numbers = NDArray[np.int64]
+Interval = tuple[datetime, datetime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,18 +108,36 @@ class Compared:
     why: str | None = None
 
 
-def baseline_interval(stint: EndedRun, ready: datetime, held: Iterable[BaselineInterval]) -> BaselineInterval:
+def baseline_interval(
+    stint: EndedRun, ready: datetime, held: Iterable[BaselineInterval], drained: Sequence[Interval] = ()
+) -> BaselineInterval:
     """Return the earliest place from `ready` on at which a run meets none of `held`, and never one after the truth.
 
-    `held` are the places of those that started before it on any of its GPUs.
+    `held` are the places of those that started before it on any of its GPUs. In the intervals `drained` nothing was to
+    be started on one of them; what runs as such an interval begins runs on.
     """
     length, at = stint.end - stint.resumes, min(ready, stint.start)
-    for other in sorted((each for each in held if each.start < each.end), key=lambda each: each.start):
+    others = sorted((each for each in held if each.start < each.end), key=lambda each: each.start)
+    while (free := _undrained(_gap(at, length, others), drained)) != at:
+        at = free
+    at = min(at, stint.start)  # later only where the clock was set back
+    return BaselineInterval(start=at, end=at + length)
+
+
+def _gap(at: datetime, length: timedelta, others: Sequence[BaselineInterval]) -> datetime:
+    """Return the first instant from `at` on from which none of these, in the order of their starts, is met."""
+    for other in others:
         if other.start >= at + length:
             break
         at = max(at, other.end)
-    at = min(at, stint.start)  # later only where the clock was set back
-    return BaselineInterval(start=at, end=at + length)
+    return at
+
+
+def _undrained(at: datetime, drained: Sequence[Interval]) -> datetime:
+    for since, until in sorted(drained):
+        if since <= at < until:
+            at = until
+    return at
 
 
 def compare(run: Comparable, measured: Mapping[SeriesId, Series]) -> Compared:

@@ -19,6 +19,7 @@ from greenrun.core.energy.baseline import (
     Comparable,
     Compared,
     EndedRun,
+    Interval,
     SettledSlices,
     baseline_interval,
 )
@@ -28,6 +29,7 @@ from greenrun.core.errors import StoreDamaged
 from greenrun.core.jobs.job import Job, Outcome, Run
 from greenrun.store.columns import among, epoch_s
 from greenrun.store.database import Database
+from greenrun.store.drains import drained_intervals
 from greenrun.store.grid import series_ids
 from greenrun.store.ledger import counters
 from greenrun.store.ledger.counters import count
@@ -219,7 +221,9 @@ def keep_place(session: Session, job: Job, run: Run) -> None:
     """Keep where a run that has ended would have been; every run that started before it on its GPUs has its place."""
     if run.started_at is None or run.ended_at is None:
         return
-    found = _place(job, run, _before(session, job), partial(_held, session, run))
+    found = _place(
+        job, run, _before(session, job), partial(_held, session, run), partial(drained_intervals, session, run.devices)
+    )
     _insert(session, [(run, found)])
 
 
@@ -244,7 +248,8 @@ def keep_missing_places(session: Session) -> None:
                     "as it is: move it away, or put a backup in its place"
                 )
             waits = [each for key in _waits_for(job) for each in before[key]]
-            found = _place(job, run, waits, partial(_later, held, run.devices))
+            drained = partial(drained_intervals, session, run.devices)
+            found = _place(job, run, waits, partial(_later, held, run.devices), drained)
             new.append((run, found))
         else:
             found = BaselineInterval(start=place.started_at, end=place.ended_at)
@@ -256,16 +261,23 @@ def keep_missing_places(session: Session) -> None:
 
 
 def _place(
-    job: Job, run: Run, before: Sequence[_Before], held: Callable[[datetime], Iterable[BaselineInterval]]
+    job: Job,
+    run: Run,
+    before: Sequence[_Before],
+    held: Callable[[datetime], Iterable[BaselineInterval]],
+    drained: Callable[[], Sequence[Interval]],
 ) -> BaselineInterval:
-    """Return where a run would have been; `held` tells which places on its GPUs end after an instant."""
+    """Return where a run would have been; `held` tells which places on its GPUs end after an instant.
+
+    `drained`, which is only asked where a run waited, tells when nothing was to be started on them.
+    """
     if run.started_at is None or run.ended_at is None:
         raise ValueError(f"run {run.id} has not ended, so it has no place yet")
     is_resumed = any(each.job_id == job.id and each.outcome is Outcome.CHECKPOINTED for each in before)
     loads = job.spec.restart_cost if is_resumed else timedelta(0)
     stint = EndedRun(start=min(run.started_at, run.ended_at), end=run.ended_at, loads=loads)  # the clock may go back
     ready = max([job.asked_start, *(each.ends for each in before)])
-    return baseline_interval(stint, ready, held(ready))
+    return baseline_interval(stint, ready, held(ready), drained() if ready < stint.start else ())
 
 
 def _waits_for(job: Job) -> list[int]:

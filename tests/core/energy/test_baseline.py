@@ -59,6 +59,32 @@ def test_a_run_takes_the_first_gap_that_is_long_enough(
     assert baseline_interval(EndedRun(start=at(10), end=at(12)), at(1), held) == found
 
 
+@pytest.mark.parametrize(
+    ("drained", "held", "found"),
+    [
+        ([(0, 2)], [], span(2, 4)),
+        ([(1, 2), (2, 5)], [], span(5, 7)),
+        ([(2, 9)], [], span(1, 3)),
+        ([(0, 2)], [span(3, 5)], span(5, 7)),
+        ([(4, 6)], [span(0, 5)], span(6, 8)),
+        ([(0, 99)], [], span(10, 12)),
+    ],
+    ids=[
+        "before",
+        "one after another",
+        "what runs goes on",
+        "then held",
+        "held, then drained",
+        "never after the truth",
+    ],
+)
+def test_a_run_starts_on_no_gpu_that_was_drained(
+    drained: Sequence[tuple[float, float]], held: Sequence[BaselineInterval], found: BaselineInterval
+) -> None:
+    closed = [(at(since), at(until)) for since, until in drained]
+    assert baseline_interval(EndedRun(start=at(10), end=at(12)), at(1), held, closed) == found
+
+
 def test_what_was_spent_on_loading_is_not_needed() -> None:
     assert baseline_interval(EndedRun(start=at(10), end=at(12), loads=HOUR / 2), at(1), []) == span(1, 2.5)
 
