@@ -241,8 +241,10 @@ class OccupiedOut(ResponseModel):
 
 
 class PlanOut(ResponseModel):
-    """The latest plan, its bound, and what starting everything at once would emit.
+    """The latest plan, its bound, and what the same jobs would emit at either baseline.
 
+    `start_at_once_g` is of first come, first served: each job in the order of submission, as soon as enough GPUs are
+    free. `earliest_start_g` is of what reports compare with: each run as early as its own GPUs are free.
     `others` is when jobs that are hidden from the caller occupy GPUs, `others_waiting` how many have no place.
     """
 
@@ -252,6 +254,7 @@ class PlanOut(ResponseModel):
     bound_g: Number
     expected_g: Number
     start_at_once_g: Number
+    earliest_start_g: Number
     placements: list[PlacementOut]
     waiting: list[WaitingOut]
     others: list[OccupiedOut] = Field(default_factory=list)

@@ -164,7 +164,7 @@ def _write_plot(path: Path, case: "Case", found: "Comparison", policies: "Sequen
         )
         for policy in policies
     ]
-    shown = PageContent(case=case, found=found, rows=rows, bound=_bound(found))
+    shown = PageContent(case=case, found=found, rows=rows, bound=_bound(found), by_reports=_by_reports(found))
     write_whole(path, page(shown))
 
 
@@ -186,6 +186,8 @@ def _print(case: "Case", found: "Comparison", policies: "Sequence[Policy]", left
     at_once = mass_text(found.at_once.emissions_g)
     gpus = "as many GPUs as are needed" if case.gpus is None else f"{case.gpus} GPUs"
     print(f"{len(case.jobs)} jobs on {gpus}; saving against first come, first served: {at_once} CO2e")
+    if by_reports := _by_reports(found):
+        print(by_reports)
     print(_bound(found))
     if left_out:
         print(f"left out: {', '.join(f'{count} jobs ({reason})' for reason, count in left_out.items())}")
@@ -203,6 +205,16 @@ def _print_users(case: "Case", found: "Comparison") -> None:
             for user, own in users.items()
         ]
         print_table((f"user under {name}", "jobs", "GPU-hours", "late", "mean delay"), rows, right=_USER_FIGURES)
+
+
+def _by_reports(found: "Comparison") -> str:
+    """Return the savings against the baseline of reports where that is not the same as first come, first served."""
+    listed = [
+        f"{name} {percent_text(found.earliest_start_saving_ratio(name), 1)} of {mass_text(own.earliest_start_g)}"
+        for name, own in found.figures.items()
+        if mass_text(own.earliest_start_g) != mass_text(found.at_once.emissions_g)
+    ]
+    return f"against the earliest start on the same GPUs, as reports compare: {', '.join(listed)}" if listed else ""
 
 
 def _bound(found: "Comparison") -> str:

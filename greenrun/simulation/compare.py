@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from greenrun.core.carbon.intensity import Series
@@ -13,6 +14,7 @@ from greenrun.simulation.hindsight import HindsightBound, hindsight_bound
 from greenrun.simulation.play import forecast_view, play
 from greenrun.simulation.policies import GREENRUN, Arrival, Policy, dispatch, start_at_once
 from greenrun.simulation.schedule import Piece, Schedule, is_late, peak_gpus
+from greenrun.simulation.schedule_baseline import earliest_start_g
 
 HOUR_S = 3600.0
 Told = Callable[[str, int], None]  # what is at work, and how many jobs it has done
@@ -22,10 +24,12 @@ Told = Callable[[str, int], None]  # what is at work, and how many jobs it has d
 class Figures:
     """A schedule in numbers. `emissions_g` is None when a job ran at a time for which there is no intensity.
 
-    `mean_delay_s` is how much later jobs ended than if they had started at once.
+    `earliest_start_g` is what the same runs would have emitted at the earliest start on the same GPUs, the baseline of
+    reports. `mean_delay_s` is how much later jobs ended than if they had started at once.
     """
 
     emissions_g: float | None
+    earliest_start_g: float | None
     late: int
     mean_delay_s: float
     checkpoints: int
@@ -60,13 +64,20 @@ def by_user(schedule: Schedule, jobs: Sequence[Arrival]) -> dict[str, UserFigure
     }
 
 
-def figures(schedule: Schedule, jobs: Sequence[Arrival], measured: Series) -> Figures:
-    """Judge a schedule of these jobs by the grid as it was."""
+def figures(
+    schedule: Schedule,
+    jobs: Sequence[Arrival],
+    measured: Series,
+    gpus: int | None = None,
+    restart_cost: timedelta = timedelta(0),
+) -> Figures:
+    """Judge a schedule of these jobs on so many GPUs (None: no limit) by the grid as it was."""
     rows = list(zip(schedule.pieces, jobs, strict=True))
     grams = [_grams(piece, job, measured) for pieces, job in rows for piece in pieces]
     delays_s = [_delay_s(pieces, job) for pieces, job in rows]
     return Figures(
         emissions_g=None if None in grams else sum(gram for gram in grams if gram is not None),
+        earliest_start_g=earliest_start_g(schedule, jobs, measured, gpus, restart_cost),
         late=sum(is_late(pieces, job) for pieces, job in rows),
         mean_delay_s=sum(delays_s) / len(delays_s) if delays_s else 0.0,
         checkpoints=sum(len(pieces) - 1 for pieces, _ in rows),
@@ -88,6 +99,11 @@ class Comparison:
         own, other = self.figures[policy].emissions_g, self.at_once.emissions_g
         return None if own is None or not other else 1 - own / other
 
+    def earliest_start_saving_ratio(self, policy: str) -> float | None:
+        """Return which share a policy avoids of what its runs would have emitted at the baseline of reports."""
+        own, other = self.figures[policy].emissions_g, self.figures[policy].earliest_start_g
+        return None if own is None or not other else 1 - own / other
+
     def bound_saving_ratio(self) -> float | None:
         """Return the share that no policy which keeps every limit can exceed; None when it is unknown."""
         other = self.at_once.emissions_g
@@ -101,8 +117,9 @@ def compare(case: Case, policies: Sequence[Policy], *, told: Told | None = None)
     schedules = {policy.name: _schedule(case, policy, told) for policy in policies}
     if told is not None:
         told("bound", 0)
-    told_of = {name: figures(schedule, jobs, case.measured) for name, schedule in schedules.items()}
-    at_once_figures = figures(base, jobs, case.measured)
+    judged = partial(figures, jobs=jobs, measured=case.measured, gpus=case.gpus, restart_cost=case.restart_cost)
+    told_of = {name: judged(schedule) for name, schedule in schedules.items()}
+    at_once_figures = judged(base)
     is_feasible = not all(each.late for each in (at_once_figures, *told_of.values()))
     return Comparison(
         figures=told_of,
@@ -131,6 +148,8 @@ def _policy(name: str, case: Case, found: Comparison) -> Mapping[str, Any]:
     return {
         "emissions_g": own.emissions_g,
         "saving_ratio": found.saving_ratio(name),
+        "earliest_start_g": own.earliest_start_g,
+        "earliest_start_saving_ratio": found.earliest_start_saving_ratio(name),
         "late": own.late,
         "mean_delay_s": own.mean_delay_s,
         "checkpoints": own.checkpoints,

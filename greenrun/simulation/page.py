@@ -30,12 +30,16 @@ class PolicyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageContent:
-    """What is drawn: a comparison with its texts. `bound` says what no schedule can pass, or why that is unknown."""
+    """What is drawn: a comparison with its texts. `bound` says what no schedule can pass, or why that is unknown.
+
+    `by_reports` has the savings against the baseline of reports, where they are others.
+    """
 
     case: Case
     found: Comparison
     rows: Sequence[PolicyRow]
     bound: str
+    by_reports: str = ""
 
     @property
     def title(self) -> str:
@@ -75,7 +79,10 @@ def page(shown: PageContent) -> str:
     return browser.page(
         title=f"greenrun simulate: {shown.title}", heading=f"greenrun simulate: {shown.title}", lines=[shown.span],
         charts=[time_chart(shown), emissions_chart(shown)], tables=[table],
-        notes=[f"The saving is against starting each job as soon as GPUs are free{bound}."],
+        notes=[
+            f"The saving is against first come, first served: each job as soon as GPUs are free{bound}.",
+            *([f"{shown.by_reports[0].upper()}{shown.by_reports[1:]}."] if shown.by_reports else []),
+        ],
     )  # fmt: skip
 
 

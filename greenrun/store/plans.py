@@ -25,7 +25,7 @@ _LAST = 1  # the id of the only row
 _INSTANTS = ("start", "end", "due")
 _OWN_FORM = (*_INSTANTS, "pieces", "reason", "promised")  # every other part of a placement is as plain as JSON
 _PLAIN = tuple(field.name for field in fields(Placement) if field.name not in _OWN_FORM)
-_SUMS = ("expected_g", "start_at_once_g", "bound_g")
+_SUMS = ("expected_g", "start_at_once_g", "earliest_start_g", "bound_g")
 
 
 class PlanRepository:
@@ -69,7 +69,7 @@ def plan_of(text: str) -> Plan:
         horizon_end=_instant(parts["horizon_end"]),
         placements=tuple(_placement_of(row) for row in parts["placements"]),
         waiting=tuple(Waiting(job_id=row[0], reason=_reason_of(row[1:])) for row in parts["waiting"]),
-        **{name: parts[name] for name in _SUMS},
+        **{name: parts.get(name) for name in _SUMS},
         prices={(pool, datetime.fromisoformat(at)): price for pool, at, price in parts["prices"]},
     )
 

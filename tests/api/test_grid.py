@@ -30,6 +30,7 @@ def test_the_plan_tells_its_sums_its_placements_and_who_waits(world: World) -> N
         placements=(placed(1),),
         waiting=(Waiting(job_id=2, reason=why),),
         expected_g=400.0,
+        earliest_start_g=450.0,
         bound_g=320.0,
     )
     assert world.ask("GET", "/v1/plan").json() == {
@@ -39,6 +40,7 @@ def test_the_plan_tells_its_sums_its_placements_and_who_waits(world: World) -> N
         "bound_g": 320.0,
         "expected_g": 400.0,
         "start_at_once_g": None,
+        "earliest_start_g": 450.0,
         "placements": [
             {
                 "job": 1,

@@ -25,7 +25,8 @@ def test_the_json_has_the_promised_form(run: Run, words: list[str]) -> None:
     assert (told["jobs"], told["gpus"], told["start"]) == (2, 2, "2026-03-02T00:00:00Z")
     assert list(told["policies"]) == ["greenrun", "start-at-once", "own-best-window"]
     assert set(told["policies"]["greenrun"]) == {
-        "emissions_g", "saving_ratio", "late", "mean_delay_s", "checkpoints", "peak_gpus", "users",
+        "emissions_g", "saving_ratio", "earliest_start_g", "earliest_start_saving_ratio", "late", "mean_delay_s",
+        "checkpoints", "peak_gpus", "users",
     }  # fmt: skip
     assert told["bound_g"] <= told["policies"]["greenrun"]["emissions_g"] < told["start_at_once_g"]
     assert told["wall_s"] >= 0
@@ -36,6 +37,25 @@ def test_without_json_a_table_says_what_each_policy_is(run: Run, words: list[str
     assert done.code == 0
     for said in ("threshold:50", "start at or under 50 g/kWh", "percentile:30", "2 jobs on 2 GPUs", "emits less than"):
         assert said in done.out
+
+
+def test_both_baselines_are_told_where_they_differ(run: Run, tmp_path: Path) -> None:
+    """The larger job came second and starts first: first come, first served the smaller one has the cleaner hour."""
+    write_grid(tmp_path / "grid.csv", [50, 90, 10, 20, 90, 90, 90, 90])
+    write_jobs(tmp_path / "jobs.csv", "0,3600,1,1000,10800,False", "0,3600,1,3000,10800,False")
+    words = ["simulate", "--intensity", "grid.csv", "--jobs", "jobs.csv", "--gpus", "1", "--start", "2026-03-02T00:00Z"]
+    told = json.loads(run(*words, "--json").out)
+    mine = told["policies"]["greenrun"]
+    assert (told["start_at_once_g"], mine["emissions_g"], mine["earliest_start_g"]) == pytest.approx((320, 50, 240))
+    assert mine["earliest_start_saving_ratio"] == pytest.approx(1 - 50 / 240)
+    out = run(*words, "--policy", "greenrun", "--policy", "start-at-once", "--plot", "out.html").out
+    line = "against the earliest start on the same GPUs, as reports compare: greenrun 79.2 % of 240 g"
+    assert f"saving against first come, first served: 320 g CO2e\n{line}\n" in out
+    assert line[1:] in (tmp_path / "out.html").read_text(encoding="utf-8")
+
+
+def test_one_baseline_is_told_where_they_are_the_same(run: Run, words: list[str]) -> None:
+    assert "as reports compare" not in run(*words, "--gpus", "inf").out
 
 
 def test_gpus_may_be_without_limit(run: Run, words: list[str]) -> None:

@@ -28,7 +28,8 @@ PLACEMENTS = st.builds(
 PLANS = st.builds(
     Plan, made_at=INSTANTS, horizon_end=st.none() | INSTANTS, placements=st.lists(PLACEMENTS, max_size=3).map(tuple),
     waiting=st.lists(st.builds(Waiting, job_id=IDS, reason=REASONS), max_size=3).map(tuple),
-    expected_g=st.none() | NUMBERS, start_at_once_g=st.none() | NUMBERS, bound_g=st.none() | NUMBERS,
+    expected_g=st.none() | NUMBERS, start_at_once_g=st.none() | NUMBERS, earliest_start_g=st.none() | NUMBERS,
+    bound_g=st.none() | NUMBERS,
     prices=st.dictionaries(st.tuples(st.text(max_size=8), INSTANTS), NUMBERS, max_size=3),
 )  # fmt: skip
 

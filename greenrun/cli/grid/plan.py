@@ -32,6 +32,7 @@ from greenrun.core.formatting import (
 
 Answer = Mapping[str, Any]
 FIRST_COME = "first come, first served"  # in order of submission, as soon as GPUs are free
+EARLIEST = "at the earliest start on the same GPUs, as reports compare,"
 _MAX_BARS = 40
 _WIDE = 120  # columns from which on there is room for whole reasons
 _MAX_PAUSES = 10  # jobs whose pauses are shown
@@ -163,7 +164,16 @@ def _sums(plan: Answer) -> str:
         return f"expected CO2e is unknown: {_unknown(plan)}"
     below = f" ({compared_text(expected, at_once, 'that')})" if at_once and expected != at_once else ""
     marginal = " marginal" if any(row.get("signal") == "marginal" for row in plan["placements"]) else ""
-    return f"expected {mass_text(expected)} CO2e{marginal}; {FIRST_COME} {mass_text(at_once)} CO2e{below}"
+    told = f"expected {mass_text(expected)} CO2e{marginal}; {FIRST_COME} {mass_text(at_once)} CO2e{below}"
+    return f"{told}{_by_reports(expected, at_once, plan.get('earliest_start_g'))}"
+
+
+def _by_reports(expected: float, at_once: float | None, earliest: float | None) -> str:
+    """Return what the baseline of reports comes to, where it is not the same."""
+    if earliest is None or mass_text(earliest) == mass_text(at_once):
+        return ""
+    below = f" ({compared_text(expected, earliest, 'that')})" if earliest and expected != earliest else ""
+    return f"; {EARLIEST} {mass_text(earliest)} CO2e{below}"
 
 
 def _unknown(plan: Answer) -> str:

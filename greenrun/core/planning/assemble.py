@@ -11,6 +11,7 @@ from greenrun.core.planning.model import Interval, Options, Placement, Plan, Sit
 from greenrun.core.planning.precedence.room import end_of
 from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.scheduling.costing import Place
+from greenrun.core.planning.scheduling.plan_baseline import earliest_start_g
 from greenrun.core.planning.search import SearchResult
 from greenrun.core.planning.shadow_prices import named_prices
 from greenrun.core.planning.stability import promise
@@ -37,6 +38,10 @@ def assemble_plan(
     known, pue = all(row.expected_g is not None for row in rows), situation.options.pue
     is_late = any(row.late for row in rows) or any(_is_late(problem, row, place) for row, place in found.places.items())
     at_once_g = found.soonest_g if known else None
+
+    def grams(row: int, mean: float | None, ran_s: float) -> float | None:
+        return expected_g(problem.jobs[row], mean, ran_s, situation.options)
+
     return Plan(
         made_at=situation.now,
         horizon_end=situation.forecast.end if situation.forecast else None,
@@ -44,6 +49,7 @@ def assemble_plan(
         waiting=tuple(waiting),
         expected_g=sum(row.expected_g or 0.0 for row in rows) if known else None,
         start_at_once_g=None if at_once_g is None else at_once_g * pue,
+        earliest_start_g=earliest_start_g(situation, problem, found.places, grams) if known else None,
         bound_g=max(0.0, found.bound_g) * pue if known and not is_late else None,
         prices=named_prices(found.prices, problem),
     )

@@ -154,7 +154,13 @@ def _unbounded(
 ) -> Plan:
     """Return a plan with these rows; its bound and what starting at once would emit were those of other jobs."""
     return replace(
-        plan, placements=tuple(placements), waiting=waiting, expected_g=expected_g, start_at_once_g=None, bound_g=None
+        plan,
+        placements=tuple(placements),
+        waiting=waiting,
+        expected_g=expected_g,
+        start_at_once_g=None,
+        earliest_start_g=None,
+        bound_g=None,
     )
 
 

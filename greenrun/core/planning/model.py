@@ -95,7 +95,11 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Placements in order of start. Sums are in g CO2e and None unless known for every placement."""
+    """Placements in order of start. Sums are in g CO2e and None unless known for every placement.
+
+    They are compared with two baselines: `start_at_once_g` of first come, first served, and `earliest_start_g` of the
+    earliest start of each run on the same GPUs, as reports have it.
+    """
 
     made_at: datetime
     horizon_end: datetime | None = None
@@ -103,6 +107,7 @@ class Plan:
     waiting: tuple[Waiting, ...] = ()
     expected_g: float | None = None
     start_at_once_g: float | None = None
+    earliest_start_g: float | None = None
     bound_g: float | None = None
     prices: ShadowPrices = field(default_factory=dict)
     _index: Mapping[int, Placement | Waiting] | None = field(init=False, repr=False, compare=False, default=None)

@@ -167,6 +167,22 @@ def test_a_plan_is_drawn_and_told(api: FakeApi, run: Run) -> None:
     assert out.endswith("job 14 waits without a place in the plan: held by ada\n")
 
 
+@pytest.mark.parametrize(
+    ("earliest_g", "told"),
+    [
+        (800.0, "; at the earliest start on the same GPUs, as reports compare, 800 g CO2e (26 % below that)"),
+        (1000.0, ""),
+        (None, ""),
+    ],
+)
+def test_the_baseline_of_reports_is_told_where_it_is_another(
+    api: FakeApi, run: Run, earliest_g: float | None, told: str
+) -> None:
+    api.get("/v1/plan", a_plan(earliest_start_g=earliest_g))
+    api.get("/v1/forecast", a_forecast())
+    assert f"first come, first served 1 kg CO2e (41 % below that){told}\n" in run("plan").out
+
+
 def test_jobs_that_wait_for_the_same_are_told_together(api: FakeApi, run: Run) -> None:
     turn = {"code": "array_full", "text": "waits for its turn: at most 2 jobs of its array may run at once"}
     held = {"code": "held", "text": "held by ada"}

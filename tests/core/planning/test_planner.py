@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from greenrun.core.jobs.availability import Absence
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.model import DeviceKind, Options, Placement, Running
@@ -215,3 +216,22 @@ def test_a_job_that_waited_for_gpus_of_others_starts_when_it_is_due() -> None:
     assert made.placements[0].reason.code is ReasonCode.GPUS_HELD_ELSEWHERE
     (placed,) = plan(situation([job(1)], [100.0] * 8, now=T0 + timedelta(seconds=30), last=made)).placements
     assert (placed.start, placed.reason.code) == (T0 + timedelta(seconds=30), ReasonCode.DUE)
+
+
+def test_a_plan_is_compared_with_both_baselines() -> None:
+    """The larger job came second and is to start first; on one GPU, from now on."""
+    made = plan(situation([job(1), job(2, power_w=3000.0)], [50, 90, 10, 20, 90]))
+    assert drawn(made.placements) == "2@2 1@3"
+    assert (made.expected_g, made.start_at_once_g, made.earliest_start_g) == pytest.approx((25, 160, 120))
+
+
+def test_neither_baseline_starts_anything_on_a_gpu_that_is_drained() -> None:
+    """With one of two GPUs left the two jobs start one after the other."""
+    away = {"gpu0": Absence(name="GPU 0", code=ReasonCode.DRAINED, text="drained by ada")}
+    made = plan(situation([job(1), job(2)], [90, 60, 80, 80, 10, 10, 10], gpus=2, away=away))
+    assert (made.start_at_once_g, made.earliest_start_g) == pytest.approx((75, 75))
+
+
+def test_neither_baseline_uses_a_gpu_before_it_is_free() -> None:
+    made = plan(situation([job(1)], [90, 90, 60, 70, 10, 10, 10], busy={"gpu0": T0 + 2 * SLOT}))
+    assert (made.start_at_once_g, made.earliest_start_g) == pytest.approx((30, 30))
