@@ -33,6 +33,7 @@ _SHORT = {
     "gives_way": "gives way to others",
     "gpus_held_elsewhere": "GPUs held elsewhere",
     "no_cpu_slots": "no CPU slots",
+    "power_cap": "waits for power",
     "array_full": "its array's turn",
     "cancel_requested": "is being cancelled",
     "goes_on": "goes on",
@@ -50,6 +51,7 @@ _BARE = {
     "gpus_used_by_others": "GPUs are used by others",
     "gpus_lost": "GPUs are lost",
     "too_few_gpus": "too few GPUs",
+    "too_much_power": "the site's power cap",
     "host_short": "this machine is short of resources",
     "unreachable": "its executor cannot be reached",
 }  # where the sentence, which names the jobs or GPUs, is not known

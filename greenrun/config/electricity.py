@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from greenrun.core.accounting.tariff import DAY_MIN, Rule, Tariff, first_gap, overlaps, parse_clock, parse_days
+from greenrun.core.accounting.weekly import DAY_MIN, Rule, Weekly, first_gap, overlaps, parse_clock, parse_days
 from greenrun.core.errors import InputProblem
 from greenrun.providers.settings import ExpandedPath, PositiveDuration, Section, Url
 
@@ -40,14 +40,19 @@ def _zone(name: str) -> str:
     return name
 
 
+Clock = Annotated[str, AfterValidator(_clock)]
+Days = Annotated[str, AfterValidator(_days)]
+Zone = Annotated[str, AfterValidator(_zone)]
+
+
 class RuleSettings(Section):
     """One row of `tariff`: a price between two times of the day, which may be the next day's, on some days."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
-    start: Annotated[str, AfterValidator(_clock)] = Field(default="00:00", alias="from")
-    end: Annotated[str, AfterValidator(_clock)] = Field(default="24:00", alias="to")
-    days: Annotated[str, AfterValidator(_days)] = "mon-sun"
+    start: Clock = Field(default="00:00", alias="from")
+    end: Clock = Field(default="24:00", alias="to")
+    days: Days = "mon-sun"
     price: Price
 
     @model_validator(mode="after")
@@ -61,7 +66,7 @@ class RuleSettings(Section):
         """The same as a value of the core."""
         return Rule(
             days=parse_days(self.days), start_min=parse_clock(self.start), end_min=parse_clock(self.end),
-            price_per_kwh=self.price,
+            value=self.price,
         )  # fmt: skip
 
 
@@ -71,7 +76,7 @@ class ElectricitySettings(Section):
     currency: Annotated[str, AfterValidator(_currency)] | None = None
     price: Price | None = None
     tariff: tuple[RuleSettings, ...] = ()
-    timezone: Annotated[str, AfterValidator(_zone)] | None = None
+    timezone: Zone | None = None
     file: ExpandedPath | None = None
     kind: Literal["energy_charts"] | None = None
     bidding_zone: Annotated[str, Field(min_length=1, max_length=20)] | None = None
@@ -92,12 +97,12 @@ class ElectricitySettings(Section):
         return self
 
     @property
-    def by_the_clock(self) -> Tariff | None:
+    def by_the_clock(self) -> Weekly | None:
         """The tariff (a fixed price is one, too); None where prices come from elsewhere or are not set."""
         if self.price is None and not self.tariff:
             return None
         zone = ZoneInfo(self.timezone or "UTC")
-        return Tariff.of([row.rule for row in self.tariff], self.price, zone)
+        return Weekly.of([row.rule for row in self.tariff], self.price, zone)
 
 
 def electricity_problems(section: Mapping[str, Any]) -> Iterator[InputProblem]:

@@ -16,6 +16,7 @@ from greenrun.config.limits import limit_problems
 from greenrun.config.models import Config, Origin, flatten
 from greenrun.config.problems import meant, reference_problems, table, value_problems
 from greenrun.config.server_mode import with_places
+from greenrun.config.site_power_cap import site_power_problems
 from greenrun.core.errors import ConfigError, InputProblem
 from greenrun.paths import find_config, rooted
 from greenrun.providers import find_kind, kind_names
@@ -44,6 +45,7 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] = os.enviro
     problems += reference_problems(tables)
     problems += limit_problems(table(tables, "limits"), table(tables, "server"))
     problems += electricity_problems(table(tables, "electricity"))
+    problems += site_power_problems(table(tables, "site_power"))
     problems += accounting_problems(table(tables, "accounting"))
     if "provider" in tables and isinstance(tables["provider"], dict):
         tables["provider"] = _providers(tables["provider"], problems)

@@ -29,6 +29,7 @@ from greenrun.config.notify import Hooks
 from greenrun.config.reports import ReportsSettings, UncertaintySettings
 from greenrun.config.server_mode import ServerSettings
 from greenrun.config.sharing import ProjectName, ProjectSettings, SharingSettings
+from greenrun.config.site_power_cap import SitePowerSettings
 from greenrun.config.values import Address, Bytes, Names, OptionalAddress
 from greenrun.core.jobs.site_variables import VariableRules
 from greenrun.core.jobs.spec import GpuIds
@@ -189,6 +190,7 @@ class Config(BaseSettings):
     planner: PlannerSettings = Field(default_factory=PlannerSettings)
     fair_share: FairShareSettings = Field(default_factory=FairShareSettings)
     gpu_power_limit: GpuPowerLimitSettings = Field(default_factory=GpuPowerLimitSettings)
+    site_power: SitePowerSettings = Field(default_factory=SitePowerSettings)
     jobs: JobsSettings = Field(default_factory=JobsSettings)
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     anomalies: AnomalySettings = Field(default_factory=AnomalySettings)

@@ -29,6 +29,7 @@ class ConditionCode(StrEnum):
     FEW_DESCRIPTORS = "few_descriptors"
     STRAY_RUNS = "stray_runs"
     GPU_LOST = "gpu_lost"
+    POWER_ABOVE_CAP = "power_above_cap"
 
 
 class Effect(StrEnum):

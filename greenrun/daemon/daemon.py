@@ -30,7 +30,15 @@ from greenrun.daemon.background_planner import BackgroundPlanner
 from greenrun.daemon.database_check import DatabaseCheck
 from greenrun.daemon.descriptors import Descriptors
 from greenrun.daemon.doors import StateLock, check_socket
-from greenrun.daemon.health_watch import Check, FolderCheck, HealthWatch, full_disk, lost_gpus, paused_starts
+from greenrun.daemon.health_watch import (
+    Check,
+    FolderCheck,
+    HealthWatch,
+    full_disk,
+    lost_gpus,
+    paused_starts,
+    power_above_cap,
+)
 from greenrun.daemon.host_devices import HostDevices
 from greenrun.daemon.known_values import note_changes
 from greenrun.daemon.log_setup import flush_repeats
@@ -110,6 +118,7 @@ class Daemon:
         checks += [
             self._descriptors.check,
             partial(paused_starts, self._engine.start_pause),
+            partial(power_above_cap, self._engine.power),
             self.strays.check,
             self._lock.check,
         ]

@@ -14,6 +14,7 @@ from greenrun.core.conditions import Condition, ConditionCode, Effect, first_see
 from greenrun.core.energy.model import Device, gpus
 from greenrun.core.jobs.availability import GpuState
 from greenrun.core.jobs.reasons import ReasonCode
+from greenrun.engine.power_watch import PowerWatch
 from greenrun.engine.start_pause import StartPause
 from greenrun.store.database import NO_ROOM_BYTES
 
@@ -137,6 +138,21 @@ def paused_starts(pause: StartPause, now: datetime) -> list[Condition]:
             code=ConditionCode.STARTS_PAUSED, effect=Effect.NOT_READY, since=pause.since or now,
             text=f"no job is started for now, because this machine is short of {pause.what}",
             remedy="make room; greenrun tries again by itself, and no job has lost an attempt",
+        )
+    ]  # fmt: skip
+
+
+def power_above_cap(power: PowerWatch, now: datetime) -> list[Condition]:
+    """Say that more is drawn than the site's power cap."""
+    since = power.state.above_since  # once: a tick may change it meanwhile
+    if since is None:
+        return []
+    return [
+        Condition(
+            code=ConditionCode.POWER_ABOVE_CAP, effect=Effect.WARNING, since=since,
+            text=f"{power.text}: no job with GPUs is started until it is less, and what runs goes on",
+            remedy="see what draws more than it was expected to (greenrun top), suspend or cancel a job, "
+            "or state with --power what such jobs draw",
         )
     ]  # fmt: skip
 

@@ -59,6 +59,7 @@ class MetricsState:
             report_failures=lambda: self.monthly.failures if self.monthly else 0,
             planning=lambda: engine.planning.durations, asking=lambda: dict(counts.seconds),
             disk_usage=partial(disk_usage, self.state), conditions=self.conditions, pue=self.pue, others=self.others,
+            site_power=lambda: engine.power.state,
         )  # fmt: skip
 
 

@@ -112,6 +112,7 @@ def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provid
         ),
         resources=host_resources() if config.server.is_system else {},
         power_limits=config.gpu_power_limit.in_effect,
+        site_power=config.site_power.in_effect,
         gpus_note=why_no_more_gpus(meter_settings(config.devices), meter.refusals, len(gpus(meter.devices()))),
     )
 

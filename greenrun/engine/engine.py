@@ -26,6 +26,8 @@ from greenrun.core.planning.arrivals.learning import MEMORY, MOST, expected_arri
 from greenrun.core.planning.capacity import kind_of, pools_of
 from greenrun.core.planning.decisions import Start, decide, expected_end, suspensions
 from greenrun.core.planning.model import Arrivals, DeviceKind, Options, Placement, Plan, Running, Situation, Waiting
+from greenrun.core.planning.power_cap.power_room import PowerRoom
+from greenrun.core.planning.power_cap.site_power import SitePower
 from greenrun.engine.anomalies import AnomalyDetector
 from greenrun.engine.availability import Availability
 from greenrun.engine.bookkeeping import Bookkeeping
@@ -34,6 +36,7 @@ from greenrun.engine.planning import Admission, PlanInForce
 from greenrun.engine.polling import RequestCounts
 from greenrun.engine.ports import EngineStore, Executor, ForecastProvider, HistoryProvider, Meter, PowerLimits
 from greenrun.engine.power_limits import PowerLimitController, PowerLimitSettings
+from greenrun.engine.power_watch import PowerWatch
 from greenrun.engine.queue import Queue
 from greenrun.engine.runs import RunController
 from greenrun.engine.zone import GridZone, ZoneSettings, ZoneUpdate
@@ -42,6 +45,7 @@ log = structlog.get_logger("greenrun.engine.engine")
 
 LOOK_EVERY = timedelta(seconds=10)  # at least so often it is noticed who else uses the GPUs, where a driver tells that
 _LIVE = (State.STARTING, State.RUNNING)
+_PAUSED = (ReasonCode.HOST_SHORT, ReasonCode.POWER_CAP)
 ELSEWHERE_FOR = timedelta(seconds=30)  # how long a GPU that somebody else holds is planned around before looking again
 STRAYS_FOR = timedelta(hours=2)  # how far beyond the hour that has begun the CPU slot of a stray run is planned around
 
@@ -55,6 +59,7 @@ class EngineSettings:
     `climatology_days` days measured, and 0 plans with the provider's forecast as it is. `arrivals` are the jobs that
     usually come, `gpus_note` says why there are no more GPUs. Slices that are final are merged inside steps of
     `merge_within`. `resources` is how much there is of what jobs are limited to, by field of a job.
+    `site_power` is the site's power cap; None without one.
     """
 
     zone: str | None = None
@@ -74,6 +79,7 @@ class EngineSettings:
     merge_within: timedelta = WITHIN
     resources: Mapping[str, float] = field(default_factory=dict)
     power_limits: PowerLimitSettings = field(default_factory=PowerLimitSettings)
+    site_power: SitePower | None = None
 
 
 class Engine:
@@ -110,6 +116,7 @@ class Engine:
             store.jobs, store.runs, executor, launch_timeout=self.settings.launch_timeout,
             resources=self.settings.resources,
         )  # fmt: skip
+        self.power = PowerWatch(self.settings.site_power)
         self.anomalies = AnomalyDetector(store, self._books, self.settings.anomalies)
         self.power_limits = PowerLimitController(
             store.power_limits, power_limits, lambda: gpus(meter.devices()), self.settings.power_limits
@@ -262,7 +269,20 @@ class Engine:
         except MeterError as exc:
             self.meter_failures["read"] += 1
             log.warning("meter unreadable, its energy is booked when it returns", error=str(exc))
+        was_above = self.power.is_above
+        self.power.look(self._books.latest, self._books.idle_w, self._meter.devices(), now)
+        if self.power.is_above is not was_above:
+            self._log_power()
         self._books.settle(now)
+
+    def _log_power(self) -> None:
+        """Say once that more is drawn than the site's power cap allows, or that this is over."""
+        state = self.power.state
+        told = {"cap_w": state.cap_w, "measured_w": state.measured_w}
+        if self.power.is_above:
+            log.warning("more power is drawn than the site's cap, so nothing is started", **told)
+        else:
+            log.info("no more power is drawn than the site's cap, starts go on", **told)
 
     def situation(self, now: datetime) -> Situation:
         """Return everything the plan depends on, as it is now."""
@@ -281,6 +301,8 @@ class Engine:
         held = {device for run, _ in live for device in run.devices}
         elsewhere = self._runs.held_elsewhere([device for device in usable if device not in held])
         busy |= dict.fromkeys(elsewhere, now + ELSEWHERE_FOR)
+        used = {device for device, absence in away.items() if absence.code is ReasonCode.GPUS_USED_BY_OTHERS}
+        power = self.power.site(known, live, running.keys(), {*elsewhere, *used}, now)
         return Situation(
             now=now,
             jobs=self._queue.queued,
@@ -305,6 +327,7 @@ class Engine:
             ),
             last=self.plan,
             prices=self.plan.prices,
+            power=power,
         )
 
     def _may_be_suspended(self, run: Run, job: Job, kinds: Mapping[str, DeviceKind], cpu_slots: int) -> Running | None:
@@ -331,7 +354,8 @@ class Engine:
 
     def _carry_out(self, situation: Situation, now: datetime, since: datetime) -> None:
         """Start and suspend what the plan asks for: starts that were planned for `since` or later."""
-        for asked in suspensions(self.plan, situation.running, now):
+        power = PowerRoom.of(situation, self.plan)
+        for asked in suspensions(self.plan, situation.running, now, power):
             self._runs.suspend(asked, now)
         in_use = {*situation.busy, *(device for row in situation.running for device in row.devices)}
         pools = {device: pool.name for pool in pools_of(situation) for device in pool.devices}
@@ -342,25 +366,34 @@ class Engine:
         jobs = situation.jobs if due else ()
         ready = [job for job in jobs if job.id in due and not blocked(job, situation.states)]
         queued = {job.id for job in ready} - crowded_out(ready, situation.arrays).keys()  # others may run by now
-        starts = decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued)
+        if self.power.is_above:
+            queued -= {job.id for job in ready if job.spec.gpus}
+        room = power and PowerRoom.of(replace(situation, now=now), self.plan)
+        starts = decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued, power=room)
         if taken := self._just_taken(starts, free):
             free = {device: pool for device, pool in free.items() if device not in taken}
-            starts = decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued)
+            room = power and PowerRoom.of(replace(situation, now=now), self.plan)
+            starts = decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued, power=room)
         for start in starts:
             self._runs.start(start, now)
         self._tell_pause(ready, now)
 
     def _tell_pause(self, ready: Sequence[Job], now: datetime) -> None:
         """Say of jobs that were to start that starts pause; once they go on, what the plan says of them."""
-        is_on, due = self.start_pause.is_on(now), {job.id for job in ready}
+        is_short, is_above = self.start_pause.is_on(now), self.power.is_above
+        is_on, due = is_short or is_above, {job.id for job in ready if is_short or job.spec.gpus}
         if not is_on and not self._is_pause_told:
             return
         self._queue.refresh()
         if is_on:
-            reason = self.start_pause.reason
-            told = {job.id: reason for job in self._queue.queued if job.id in due and job.reason != reason}
+            reason = self.start_pause.reason if is_short else self.power.reason
+            waiting = [job for job in self._queue.queued if job.id in due]
+            told = {
+                job.id: reason for job in waiting if is_short or not job.reason or job.reason.code is not reason.code
+            }
+            told = {job.id: own for job in waiting if job.id in told and (own := reason) != job.reason}
         else:
-            was_told = [job for job in self._queue.queued if job.reason and job.reason.code is ReasonCode.HOST_SHORT]
+            was_told = [job for job in self._queue.queued if job.reason and job.reason.code in _PAUSED]
             told = {job.id: row for job in was_told if (row := self.plan.reason(job.id))}
         if told:
             self._store.jobs.set_reason(told, now=now)
@@ -386,3 +419,7 @@ class Engine:
 
     def _expected_end(self, run: Run, now: datetime) -> datetime:
         return expected_end(run, self._store.jobs.job(run.job_id), now)
+
+
+def _is_about_power(job: Job) -> bool:
+    return job.reason is not None and job.reason.code is ReasonCode.POWER_CAP

@@ -34,7 +34,7 @@ from greenrun.metrics.from_zero import FromZero
 from greenrun.metrics.grid import grid_metrics, request_metrics
 from greenrun.metrics.histograms import duration_metrics, error_metrics, histogram_metrics
 from greenrun.metrics.live import anomaly_metrics, condition_metrics, gauge, liveness_metrics, plan_metrics
-from greenrun.metrics.power import power_metrics
+from greenrun.metrics.power import power_metrics, site_power_metrics
 from greenrun.metrics.state import LiveState
 
 log = structlog.get_logger("greenrun.metrics")
@@ -231,6 +231,7 @@ class MetricsCollector(Collector):
             "about": self._about,
             "devices": lambda: device_metrics(state, live(), totals()),
             "power": self._power,
+            "site_power": lambda: site_power_metrics(state.site_power()),
             "totals": lambda: self._totals(totals()),
             "histograms": lambda: chain(histogram_metrics(totals(), self._examples()), error_metrics(totals())),
             "durations": lambda: duration_metrics(state),

@@ -4,11 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from greenrun.core.energy.mean_power import MeanPower, mean_powers
 from greenrun.core.energy.model import Component, Slice, package_of
+from greenrun.core.planning.power_cap.site_power import SitePowerState
 
 _OVER = "over the last five whole minutes that are booked"
 _OF_DEVICE = {
@@ -36,6 +37,29 @@ def power_metrics(slices: Iterable[Slice], now: datetime) -> Iterator[Metric]:
     yield _by_component("greenrun_unattributed_mean_power_watts", text, unattributed)
     for component, (name, text, label) in _OF_DEVICE.items():
         yield _by_device(GaugeMetricFamily(name, text, labels=(label,)), component, powers)
+
+
+def site_power_metrics(site: SitePowerState) -> Iterator[Metric]:
+    """Yield what the site's power cap is and what is drawn under it; nothing without a cap."""
+    known = (
+        ("greenrun_site_power_cap_watts", "The site's power cap now; absent at times without one.", site.cap_w),
+        (
+            "greenrun_site_power_expected_watts",
+            "What the host, as stated, and all GPUs are expected to draw now, as plans count it under the cap.",
+            site.expected_w,
+        ),
+        (
+            "greenrun_site_power_measured_watts",
+            "What the host, as stated, and all GPUs drew over the last half minute; absent unless all were measured.",
+            site.measured_w,
+        ),
+    )
+    for name, text, value in known:
+        if value is not None:
+            yield GaugeMetricFamily(name, text, value=value)
+    if site.has_cap:
+        text = "For how long more was measured than the site's power cap, since the daemon started."
+        yield CounterMetricFamily("greenrun_site_power_above_cap_seconds_total", text, value=site.above_s)
 
 
 def _by_component(name: str, text: str, watts: Iterable[tuple[Component, float]]) -> Metric:

@@ -14,6 +14,7 @@ from greenrun.core.jobs.access import Sharing
 from greenrun.core.jobs.availability import GpuState
 from greenrun.core.jobs.job import Anomaly
 from greenrun.core.planning.model import Plan
+from greenrun.core.planning.power_cap.site_power import SitePowerState
 from greenrun.grid.forecast_quality import SeriesScores
 
 
@@ -49,7 +50,8 @@ class LiveState:
     of the histograms by name and bucket, `planning` is how long making plans took, `asking` how long each provider
     took to answer, `write_failures` how often something could not be stored, `report_failures` how often monthly
     reports could not be written, `gpu_state` whether jobs may start on a GPU, `disk_usage` how full the disk is,
-    None when that is not known, and `conditions` what was wrong when the daemon last looked. Nobody knows who scrapes,
+    None when that is not known, `conditions` what was wrong when the daemon last looked, and `site_power` what is drawn
+    under the site's power cap. Nobody knows who scrapes,
     so jobs are shown as they are to `others`.
     """
 
@@ -77,6 +79,7 @@ class LiveState:
     gpu_state: Callable[[Device], GpuState] = lambda device: GpuState()
     disk_usage: Callable[[], DiskUsage | None] = lambda: None
     conditions: Callable[[], Sequence[Condition]] = tuple
+    site_power: Callable[[], SitePowerState] = SitePowerState
     others: Sharing = Sharing.LISTED
     pue: float = 1.0
     version: str = __version__

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from greenrun.api.app import create_app
-from greenrun.core.accounting.tariff import Tariff
+from greenrun.core.accounting.weekly import Weekly
 from greenrun.core.energy.ledger import Entry, Priced
 from greenrun.core.energy.model import Component, Mark, Quality, Slice
 from greenrun.core.jobs import transitions
@@ -110,7 +110,7 @@ def test_a_job_asked_for_by_itself_tells_what_it_cost(lasting: World, store: Sto
         None,
         False,
     )
-    bases = Bases(price=Tariff.of([], 0.5).steps, currency="EUR")
+    bases = Bases(price=Weekly.of([], 0.5).steps, currency="EUR")
     lasting.scheduler.reports = Reports(store.archive, tuple, ReportSettings(bases=bases))
     told = lasting.ask("GET", "/v1/jobs/1").json()
     assert (told["cost"], told["currency"], told["cost_missing_kwh"]) == (pytest.approx(0.5 / 3 / 3.6e6), "EUR", 0.0)

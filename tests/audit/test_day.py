@@ -17,7 +17,7 @@ import pytest
 from greenrun.cli import report_output
 from greenrun.core.accounting.market_based import Contract, Contracts
 from greenrun.core.accounting.step_function import Span, Steps
-from greenrun.core.accounting.tariff import Rule, Tariff, parse_days
+from greenrun.core.accounting.weekly import Rule, Weekly, parse_days
 from greenrun.core.jobs.job import Outcome
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.cost_and_scope2 import Bases
@@ -60,10 +60,10 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Audited:
 
 
 def _bases() -> Bases:
-    by_day = Rule(days=parse_days("mon-fri"), start_min=7 * 60, end_min=21 * 60, price_per_kwh=0.36)
+    by_day = Rule(days=parse_days("mon-fri"), start_min=7 * 60, end_min=21 * 60, value=0.36)
     contract = Contract(source="PPA", factors=Steps.of([Span(T0, CONTRACT_ENDS, 14.0)]), share=0.6)
     return Bases(
-        price=Tariff.of([by_day], 0.21, ZoneInfo("Europe/Berlin")).steps,
+        price=Weekly.of([by_day], 0.21, ZoneInfo("Europe/Berlin")).steps,
         currency="EUR",
         contracts=lambda: Contracts(rows=[contract], residual_g_per_kwh=487.0),
     )

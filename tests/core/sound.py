@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from math import isnan
 
@@ -10,10 +10,11 @@ from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.jobs.runs.durations import expected_length
 from greenrun.core.planning.model import Interval, Placement, Plan, Running, Situation
+from greenrun.core.planning.power_cap.site_power import SitePower
 from greenrun.core.units import J_PER_KWH
 
 CLOCK = timedelta(microseconds=3)  # instants are told to the microsecond
-WAITS = {ReasonCode.TOO_FEW_GPUS, ReasonCode.NO_CPU_SLOTS}
+WAITS = {ReasonCode.TOO_FEW_GPUS, ReasonCode.NO_CPU_SLOTS, ReasonCode.TOO_MUCH_POWER}
 
 
 def check(asked: Situation, made: Plan) -> None:
@@ -30,6 +31,7 @@ def check(asked: Situation, made: Plan) -> None:
         check_times(asked, jobs[row.job_id], row, runs.get(row.job_id))
         check_grams(asked, jobs[row.job_id], row)
     check_capacity(asked, made)
+    check_power(asked, made)
     check_sums(asked, made)
 
 
@@ -119,6 +121,49 @@ def check_capacity(asked: Situation, made: Plan) -> None:
         job = next(one for one in (*asked.jobs, *(run.job for run in asked.running)) if one.id == row.job_id)
         assert (row.pool == "cpu") == (job.spec.gpus == 0)
         assert row.gpus == job.spec.gpus
+
+
+def check_power(asked: Situation, made: Plan) -> None:
+    """At no instant is more planned than the site's power cap leaves, but what runs and cannot be suspended.
+
+    What runs and would never fit again has its place weeks ahead: it is suspended, and is then no more than told of.
+    """
+    site = asked.power
+    if site is None:
+        return
+    jobs, runs = {job.id: job for job in asked.jobs}, {run.job.id: run for run in asked.running}
+    idle = {device: min(site.idle_w.get(device, 0.0), site.limit_w.get(device, 1000.0)) for device in asked.devices}
+    rows = [(row, begin, end) for row in made.placements for begin, end in row.intervals if row.gpus]
+    edges = [instant(at) for at, *_ in site.caps(asked.now, asked.now + timedelta(days=14))]
+    for at in sorted({begin for _, begin, _ in rows if begin < asked.now + timedelta(days=14)} | set(edges)):
+        live = [row for row, begin, end in rows if begin <= at and end > at + CLOCK]
+        moved = [row for row in live if not _must_go_on(runs.get(row.job_id), at)]
+        busy = [device for device, until in asked.busy.items() if until > at + CLOCK]
+        drawn = site.host_w + sum(idle.values())
+        drawn += sum(site.drawn_w.get(device, site.limit_w.get(device, 1000.0)) - idle[device] for device in busy)
+        for row in live:
+            own = [device for device in asked.devices if _pool(asked, device) == row.pool]
+            job = jobs.get(row.job_id) or runs[row.job_id].job
+            stated = site.running_w.get(job.id, job.spec.power_w)
+            limit = max(site.limit_w.get(device, 1000.0) for device in own)
+            drawn += max(0.0, (limit * row.gpus if stated is None else stated) - row.gpus * min(map(idle.get, own)))
+        cap = site.cap.at(at + CLOCK)
+        if cap is not None and moved and any(_draws(site, asked, row, jobs, runs) for row in moved):
+            assert drawn <= cap + 1e-2, (at, drawn, cap)
+
+
+def instant(at_s: float) -> datetime:
+    return datetime.fromtimestamp(at_s, UTC)
+
+
+def _must_go_on(run: Running | None, at: datetime) -> bool:
+    return run is not None and run.since + run.job.spec.min_run > at
+
+
+def _draws(site: SitePower, asked: Situation, row: Placement, jobs: dict[int, Job], runs: dict[int, Running]) -> bool:
+    """Whether a job draws more than its GPUs do idle: one that does not is in nobody's way."""
+    own = [device for device in asked.devices if _pool(asked, device) == row.pool]
+    return site.need_mw(jobs.get(row.job_id) or runs[row.job_id].job, own) > 0
 
 
 def _pool(asked: Situation, device: str) -> str:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from greenrun.core.accounting.embodied import Embodied
 from greenrun.core.accounting.market_based import Contract, Contracts
 from greenrun.core.accounting.step_function import Span, Steps
-from greenrun.core.accounting.tariff import Rule, Tariff, parse_days
+from greenrun.core.accounting.weekly import Rule, Weekly, parse_days
 from greenrun.core.carbon.intensity import Basis, Kind, Series, SeriesId, Slot
 from greenrun.core.energy.baseline import compare
 from greenrun.core.energy.ledger import UNPRICED, Entry, Priced
@@ -31,8 +31,8 @@ WHY = Reason(ReasonCode.DUE, "its planned window has come")
 GPUS = [Device(id=f"GPU-{index}", index=index, model="A100", source="nvml") for index in range(3)]
 NAMES = ("train", "=cmd|' /C calc'!A0", "<script>alert(1)</script>", 'größer; "a,b"\nc')
 BERLIN = ZoneInfo("Europe/Berlin")
-BY_DAY = Rule(days=parse_days("mon-fri"), start_min=7 * 60, end_min=23 * 60, price_per_kwh=0.34)
-TARIFF = Tariff.of([BY_DAY], 0.22, BERLIN)
+BY_DAY = Rule(days=parse_days("mon-fri"), start_min=7 * 60, end_min=23 * 60, value=0.34)
+TARIFF = Weekly.of([BY_DAY], 0.22, BERLIN)
 MIDDLE = T0 + timedelta(hours=20, minutes=13)
 PPA = Contract(source="PPA", factors=Steps.of([Span(T0, MIDDLE, 5.0)]), share=0.8)
 ALL_BASES = Bases(

@@ -18,7 +18,7 @@ from greenrun.core.accounting.embodied import Embodied
 from greenrun.core.accounting.market_based import Contracts
 from greenrun.core.accounting.parts import Part
 from greenrun.core.accounting.step_function import Span, Steps
-from greenrun.core.accounting.tariff import Tariff
+from greenrun.core.accounting.weekly import Weekly
 from greenrun.core.energy.model import Component, Quality
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.cost_and_scope2 import Bases
@@ -93,7 +93,7 @@ def test_the_cost_is_that_of_each_slice_at_its_own_price(store: Store, path: Pat
 
 
 def test_a_constant_price_is_a_factor_of_facility_energy(store: Store) -> None:
-    total = report(store, replace(ALL, price=Tariff.of([], -0.05).steps))["total"]
+    total = report(store, replace(ALL, price=Weekly.of([], -0.05).steps))["total"]
     assert total["cost"] == close(-0.05 * total["facility_energy_kwh"])
     assert total["cost_missing_kwh"] == 0.0
 

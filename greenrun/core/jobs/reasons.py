@@ -31,6 +31,8 @@ class ReasonCode(StrEnum):
     TOO_FEW_GPUS = "too_few_gpus"
     NO_CPU_SLOTS = "no_cpu_slots"
     RESOURCES_BUSY = "resources_busy"
+    POWER_CAP = "power_cap"
+    TOO_MUCH_POWER = "too_much_power"
     HELD = "held"
     WAITS_FOR = "waits_for"
     ARRAY_FULL = "array_full"
@@ -96,6 +98,8 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.RESOURCES_BUSY: (
         "waits for {asked}: jobs that run have been given {given} of the {total} that this machine has"
     ),
+    ReasonCode.POWER_CAP: "{what} until {at}: {why}",
+    ReasonCode.TOO_MUCH_POWER: "{needs}, and {cap}",
     ReasonCode.HELD: "held by {who}; `greenrun release {job}` lets it go",
     ReasonCode.WAITS_FOR: "waits for job {job} {ending}{planned}",
     ReasonCode.ARRAY_FULL: "waits for its turn: at most {limit} jobs of its array may run at once",

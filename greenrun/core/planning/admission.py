@@ -13,6 +13,8 @@ from greenrun.core.planning.capacity import all_pools, too_few
 from greenrun.core.planning.insertion import OpenPlan, Row, is_provisional
 from greenrun.core.planning.model import Plan, Situation
 from greenrun.core.planning.planner import SoonestEnd, can_end_by, places_of, plan, soonest_end
+from greenrun.core.planning.power_cap.alone import Alone
+from greenrun.core.planning.power_cap.site_power import SitePower
 
 SHORT = 100  # jobs that are planned while somebody waits for the answer
 FEW_MINUTES_S = 600  # advice about a shorter duration is given to the second, else to the minute
@@ -206,6 +208,18 @@ def _require_devices(situation: Situation, job: Job) -> None:
         raise _refused(field, f"the job {too_few(job, pools).text}: it has {there}")
     if not job.spec.gpus and not situation.cpu_slots:
         raise _refused("gpus", "the job needs a CPU slot and [devices] cpu_slots is 0; ask for a GPU, or raise it")
+    if situation.power:
+        _require_power(situation, situation.power, job)
+
+
+def _require_power(situation: Situation, site: SitePower, job: Job) -> None:
+    alone = Alone(replace(situation, jobs=(job,), running=()), site, all_pools(situation))
+    advice = "ask for fewer GPUs, or state with --power what it draws if that is less"
+    if too_much := alone.never_fits(job):
+        raise _refused("power_w", f"the job {too_much.text}; {advice}")
+    if late := alone.why_late(job):
+        field = "finish_by" if job.spec.finish_by is not None else "max_delay"
+        raise _refused(field, f"{late}; give it more time, {advice}")
 
 
 def _have_devices(situation: Situation, jobs: Sequence[Job]) -> bool:

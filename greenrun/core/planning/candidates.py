@@ -24,6 +24,7 @@ class Demands:
 
     `pools[i]` are the pools that row i may use; `units` and `watts` may be fractions where a row stands for a mean.
     `alike[p]` is the first pool that is as good as pool p to every row that has a choice; () when none is like another.
+    `mw` is what each draws of the site's power in each pool, in milliwatts, shape (pools, n); None without a cap.
     """
 
     release_s: Floats
@@ -33,9 +34,14 @@ class Demands:
     watts: Floats
     pools: tuple[tuple[int, ...], ...]
     alike: tuple[int, ...] = ()
+    mw: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.length_s)
+
+    def of_power(self, row: int, pool: int) -> int:
+        """Return what a row draws of the site's power in a pool, in milliwatts; 0 where that is not capped."""
+        return 0 if self.mw is None else int(self.mw[pool, row])
 
     @property
     def kinds(self) -> tuple[tuple[int, ...], ...]:

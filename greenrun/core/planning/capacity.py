@@ -1,7 +1,11 @@
-"""Capacity over time: pools of like GPUs, what is reserved of each, and the starts at which a job still fits."""
+"""Capacity over time: pools of like GPUs, what is reserved of each, and the starts at which a job still fits.
 
-from collections.abc import Iterable, Mapping, Sequence
+Where the site caps its power, that is a second resource, which all pools draw on: a job fits where both are free.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import pairwise
 
 import numpy as np
@@ -14,37 +18,50 @@ from greenrun.core.jobs.availability import waits_for
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.planning.model import DeviceKind, Situation
+from greenrun.core.planning.power_cap.site_power import UNCAPPED_MW, SitePower, whole_mw
 
+LITTLE = timedelta(seconds=2)
 EPSILON_S = 1e-6  # instants closer than a microsecond, the resolution of a datetime, are the same
 
 _EVER, _NEVER = np.array([-np.inf]), np.array([np.inf])
 
 
+Blocked = tuple[Floats, Floats]
+
+
 class Timeline:
     """`units` identical GPUs (or CPU slots) and how many are taken, as a step function of epoch seconds.
 
-    Those held for others (`holding`) count as taken, until they are let go (`letting_go`).
+    Those held for others (`holding`) count as taken, until they are let go (`letting_go`). `power` is the same of the
+    milliwatts that a site may draw, which the pools have in common; None where it may draw what it likes. Copies share
+    it until they get one of their own (`copies`, `twins`, `let_go`). What a job needs of it is `mw`.
     """
 
-    __slots__ = ("_at_s", "_blocked", "_count", "_held", "_used", "units")
+    __slots__ = ("_at_s", "_blocked", "_both", "_count", "_held", "_used", "power", "units")
 
-    def __init__(self, units: int) -> None:
-        self.units = units
+    def __init__(self, units: int, power: "Timeline | None" = None) -> None:
+        self.units, self.power = units, power
+        self._both: dict[tuple[int, int], tuple[Blocked, Blocked, Blocked]] = {}
         self._at_s = np.full(32, -np.inf)
         self._used = np.zeros(32, dtype=np.int64)
         self._held: NDArray[np.int64] | None = None  # of those used, on the same steps
         self._count = 1
-        self._blocked: dict[int, tuple[Floats, Floats]] = {}  # what was asked for since the last change
+        self._blocked: dict[int, Blocked] = {}  # what was asked for since the last change
 
-    def reserve(self, start_s: float, end_s: float, units: int) -> None:
-        """Take `units` over `[start_s, end_s)`; a negative number gives them back."""
+    def reserve(self, start_s: float, end_s: float, units: int, mw: int = 0) -> None:
+        """Take `units` and `mw` over `[start_s, end_s)`; negative numbers give them back."""
+        if mw and self.power is not None:
+            self.power.reserve(start_s, end_s, mw)
         first = self._split(start_s)
         last = self._split(end_s)  # before the array is named below: making room replaces it
         self._used[first:last] += units
         self._blocked.clear()
 
     def taking(self, starts_s: Floats, ends_s: Floats, units: Floats) -> "Timeline | None":
-        """Return a copy with so many units taken over each of these intervals; None where there are not as many."""
+        """Return a copy with so many units taken over each of these intervals; None where there are not as many.
+
+        What they draw is not taken.
+        """
         count = self._count
         at_s = np.concatenate([self._at_s[:count], starts_s, ends_s])
         at_s.sort()
@@ -95,6 +112,7 @@ class Timeline:
         twin, count = Timeline.__new__(Timeline), len(at_s)
         size = 2 * count + 32
         twin.units, twin._count, twin._held, twin._blocked = self.units, count, None, {}
+        twin.power, twin._both = self.power, {}
         twin._at_s = np.full(size, -np.inf)
         twin._at_s[:count] = at_s
         twin._used = np.zeros(size, dtype=np.int64)
@@ -104,8 +122,24 @@ class Timeline:
             twin._held[:count] = held[:count]
         return twin
 
-    def blocked(self, units: int) -> tuple[Floats, Floats]:
-        """Return the starts and ends, shape (n,), of the merged intervals in which fewer than `units` are free."""
+    def blocked(self, units: int, mw: int = 0, goes_on_s: float = -np.inf) -> Blocked:
+        """Return the starts and ends, shape (n,), of the merged intervals in which `units` and `mw` are not free.
+
+        Up to `goes_on_s` power is no matter: what cannot be suspended before that draws it anyway.
+        """
+        own = self._blocked_units(units)
+        if not mw or self.power is None:
+            return own
+        if goes_on_s > -np.inf:
+            begins, ends = self.power.blocked(mw)
+            later = ends > goes_on_s + EPSILON_S
+            return _either(own, (np.maximum(begins[later], goes_on_s), ends[later]))
+        drawn, known = self.power.blocked(mw), self._both.get((units, mw))
+        if known is None or known[0] is not own or known[1] is not drawn:
+            known = self._both[units, mw] = own, drawn, _either(own, drawn)
+        return known[2]
+
+    def _blocked_units(self, units: int) -> Blocked:
         if units not in self._blocked:
             full = self._used[: self._count] > self.units - units
             turns = (full[1:] != full[:-1]).nonzero()[
@@ -115,8 +149,10 @@ class Timeline:
             self._blocked[units] = times[0::2], times[1::2]
         return self._blocked[units]
 
-    def is_free(self, start_s: float, end_s: float, units: int) -> bool:
-        """Tell whether `units` are free over `[start_s, end_s)`."""
+    def is_free(self, start_s: float, end_s: float, units: int, mw: int = 0) -> bool:
+        """Tell whether `units` and `mw` are free over `[start_s, end_s)`."""
+        if mw and self.power is not None and not self.power.is_free(start_s, end_s, mw):
+            return False
         if units in self._blocked and units <= self.units:  # it is known already: one look instead of two and a sum
             begins, ends = self._blocked[units]
             following = ends.searchsorted(start_s + EPSILON_S, "right")
@@ -126,19 +162,19 @@ class Timeline:
         last = at_s.searchsorted(end_s - EPSILON_S, "right")
         return bool(self._used[first:last].max() <= self.units - units)
 
-    def fits(self, starts_s: Floats, duration_s: float, units: int) -> np.ndarray:
-        """Tell for each start whether `units` are free over `[start, start + duration_s)`."""
+    def fits(self, starts_s: Floats, duration_s: float, units: int, mw: int = 0) -> np.ndarray:
+        """Tell for each start whether `units` and `mw` are free over `[start, start + duration_s)`."""
         if units > self.units:
             return np.zeros(len(starts_s), bool)
-        begins, ends = self.blocked(units)
+        begins, ends = self.blocked(units, mw)
         if not len(begins):
             return np.ones(len(starts_s), bool)
         following = ends.searchsorted(starts_s + EPSILON_S, side="right")
         return np.asarray(np.append(begins, np.inf)[following] >= starts_s + (duration_s - EPSILON_S))
 
-    def starts(self, starts_s: Floats, duration_s: float, units: int) -> tuple[NDArray[np.bool_], Floats]:
+    def starts(self, starts_s: Floats, duration_s: float, units: int, mw: int = 0) -> tuple[NDArray[np.bool_], Floats]:
         """Tell for each start whether it fits, and return, in order, the starts that fit right beside what is taken."""
-        begins, ends = self.blocked(units)
+        begins, ends = self.blocked(units, mw)
         before = np.concatenate((begins, _NEVER))  # the run must be over before the next of these
         last_s = before - (duration_s - EPSILON_S)
         free = last_s[ends.searchsorted(starts_s + EPSILON_S, "right")] >= starts_s
@@ -147,11 +183,11 @@ class Timeline:
         precede = precede[np.concatenate((_EVER, ends[:-1])) <= precede + EPSILON_S] if len(begins) else precede
         return free, np.sort(np.concatenate((follows, precede)))
 
-    def first_fit(self, earliest_s: float, duration_s: float, units: int) -> float | None:
+    def first_fit(self, earliest_s: float, duration_s: float, units: int, mw: int = 0) -> float | None:
         """Return the earliest start at or after `earliest_s` that fits; None when there never are that many units."""
         if units > self.units:
             return None
-        begins, ends = self.blocked(units)
+        begins, ends = self.blocked(units, mw)
         following = int(ends.searchsorted(earliest_s + EPSILON_S, "right"))  # the first that is not over by then
         if following == len(begins) or begins[following] >= earliest_s + (duration_s - EPSILON_S):
             return earliest_s
@@ -171,13 +207,17 @@ class Timeline:
                 rows.append((begin_s, until_s, free))
         return rows
 
-    def last_fit(self, earliest_s: float, latest_s: float, duration_s: float, units: int) -> float | None:
+    def last_fit(self, earliest_s: float, latest_s: float, duration_s: float, units: int, mw: int = 0) -> float | None:
         """Return the latest start from `earliest_s` to `latest_s` that fits; None when there is none."""
-        begins, _ = self.blocked(units)
+        begins, _ = self.blocked(units, mw)
         starts_s = np.append(begins - duration_s, latest_s)
         starts_s = np.sort(starts_s[(starts_s >= earliest_s) & (starts_s <= latest_s)])
-        fitting = starts_s[self.fits(starts_s, duration_s, units)]
+        fitting = starts_s[self.fits(starts_s, duration_s, units, mw)]
         return float(fitting[-1]) if len(fitting) else None
+
+    def free_steps(self) -> tuple[list[float], list[int]]:
+        """Return the instants from which on, in epoch seconds, how many units are free: in order, from the first on."""
+        return self._at_s[1 : self._count].tolist(), (self.units - self._used[1 : self._count]).tolist()
 
     def means(self, knots_s: Floats) -> Floats:
         """Return the mean number of units taken between successive knots: shape (n,) to (n - 1,)."""
@@ -207,6 +247,48 @@ class Timeline:
             self._held[index] = self._held[index - 1]
         self._count += 1
         return index
+
+
+def _either(left: Blocked, right: Blocked) -> Blocked:
+    """Return the merged intervals of both."""
+    if not len(left[0]):
+        return right
+    if not len(right[0]):
+        return left
+    at_s = np.concatenate([left[0], right[0], left[1], right[1]])
+    count = len(left[0]) + len(right[0])
+    steps = np.repeat(np.array([1, -1]), count)
+    order = np.lexsort((-steps, at_s))  # where one ends and another begins, they are one
+    at_s, depth = at_s[order], np.cumsum(steps[order])
+    begins = (steps[order] == 1) & (depth == 1)
+    return at_s[begins], at_s[depth == 0]
+
+
+def copies(lines: Iterable[Timeline]) -> list[Timeline]:
+    """Return independent copies of the timelines of all pools, which share a copy of their power."""
+    return _sharing([line.copy() for line in lines], Timeline.copy)
+
+
+def twins(lines: Iterable[Timeline]) -> list[Timeline]:
+    """Return the same by `Timeline.twin`."""
+    return _sharing([line.twin() for line in lines], Timeline.twin)
+
+
+def let_go(lines: Iterable[Timeline]) -> list[Timeline]:
+    """Return the same by `Timeline.letting_go`."""
+    return _sharing([line.letting_go() for line in lines], Timeline.letting_go)
+
+
+def _sharing(lines: list[Timeline], copied: Callable[[Timeline], Timeline]) -> list[Timeline]:
+    power = lines[0].power if lines else None
+    return lines if power is None else drawing_on(copied(power), lines)
+
+
+def drawing_on(power: Timeline | None, lines: list[Timeline]) -> list[Timeline]:
+    """Let these timelines draw on one and the same power; return them."""
+    for line in lines:
+        line.power = power
+    return lines
 
 
 CPU = "cpu"
@@ -299,15 +381,45 @@ def pool_name(kind: DeviceKind) -> str:
 
 def timelines(situation: Situation, pools: Sequence[Pool]) -> list[Timeline]:
     """Return when the units of each pool are taken by what runs now and will not be moved."""
-    now_s = situation.now.timestamp()
-    rows = [Timeline(pool.units) for pool in pools]
+    now_s, site = situation.now.timestamp(), situation.power
+    power = power_line(situation, site)[0] if site else None
+    rows = [Timeline(pool.units, power) for pool in pools]
     home = home_of(pools)
     for device, until in situation.busy.items():
-        if device in home:
-            rows[home[device]].reserve(now_s - 1, max(until.timestamp(), now_s), 1)
+        mw = site.held_mw(device) if site else 0
+        line = rows[home[device]] if device in home else power
+        if line is not None:
+            begin_s, end_s = now_s - 1, max(until.timestamp(), now_s)
+            line.reserve(begin_s, end_s, 1, mw) if device in home else line.reserve(begin_s, end_s, mw)
     for until in situation.cpu_busy if rows[-1].units else ():
         rows[-1].reserve(now_s - 1, max(until.timestamp(), now_s), 1)
     return rows
+
+
+def power_line(situation: Situation, site: SitePower) -> tuple[Timeline, float]:
+    """Return what may be drawn of the site's power beside its host and all GPUs, idle ones and those of others.
+
+    It is known up to the instant that goes with it, in epoch seconds; later, all is free.
+    """
+    now_s, line = situation.now.timestamp(), Timeline(UNCAPPED_MW)
+    others = [device for device in situation.away if device in site.drawn_w and device not in situation.busy]
+    base_mw = whole_mw(site.base_w(situation.devices)) + sum(map(site.held_mw, others))
+    jobs = [*situation.jobs, *(run.job for run in situation.running)]
+    latest = max((job.earliest_start for job in jobs), default=situation.now)
+    until = max(situation.now, latest) + site.ahead(jobs, situation.devices)
+    for begin_s, end_s, cap_mw in site.caps(situation.now - LITTLE, until):
+        if end_s > now_s:
+            line.reserve(begin_s, end_s, UNCAPPED_MW - max(0, cap_mw - base_mw))
+    return line, until.timestamp()
+
+
+def needs_mw(site: SitePower | None, jobs: Sequence[Job], pools: Sequence[Pool]) -> NDArray[np.int64]:
+    """Return what each job draws in each pool in milliwatts, shape (pools, jobs); 0 where nothing is capped."""
+    found = np.zeros((len(pools), len(jobs)), dtype=np.int64)
+    for index, pool in enumerate(pools) if site else ():
+        if site and pool.devices:
+            found[index] = [site.need_mw(job, pool.devices) for job in jobs]
+    return found
 
 
 def home_of(pools: Sequence[Pool]) -> Mapping[str, int]:

@@ -14,6 +14,7 @@ from greenrun.core.jobs.runs.resource_limits import amount_text
 from greenrun.core.jobs.runs.retries import again, pause_after, retries_left, since_requeue
 from greenrun.core.jobs.runs.status import EndedBy, Phase, RunStatus
 from greenrun.core.planning.model import Placement, Plan, Running
+from greenrun.core.planning.power_cap.power_room import PowerRoom
 
 MAX_FRUITLESS = 3  # checkpointed runs in a row that got no further, before a job is given up
 FRUITLESS = timedelta(seconds=1)  # nothing is done in so short a run, even where continuing is said to cost nothing
@@ -50,11 +51,18 @@ class Verdict:
 
 
 def decide(
-    plan: Plan, *, now: datetime, free: Mapping[str, str], cpu_free: int, queued: Collection[int]
+    plan: Plan,
+    *,
+    now: datetime,
+    free: Mapping[str, str],
+    cpu_free: int,
+    queued: Collection[int],
+    power: PowerRoom | None = None,
 ) -> list[Start]:
     """Return the starts of `queued` jobs that are due at `now` and fit, in the plan's order.
 
-    `free` maps each device that is free to its pool; a placement takes the first ones of its own pool.
+    `free` maps each device that is free to its pool; a placement takes the first ones of its own pool. `power` is what
+    the site's cap leaves, which the starts take of it; None without a cap.
     """
     devices, starts = dict(free), []
     for placement in plan.started_by(now):
@@ -63,6 +71,8 @@ def decide(
         own = [device for device, pool in devices.items() if pool == placement.pool]
         if placement.gpus > len(own) or (not placement.gpus and cpu_free <= 0):
             continue
+        if power and not power.take(placement):
+            continue
         taken = own[: placement.gpus]
         devices = {device: pool for device, pool in devices.items() if device not in taken}
         cpu_free -= 0 if placement.gpus else 1
@@ -70,8 +80,10 @@ def decide(
     return starts
 
 
-def suspensions(plan: Plan, running: Sequence[Running], now: datetime) -> list[Suspend]:
+def suspensions(plan: Plan, running: Sequence[Running], now: datetime, power: PowerRoom | None = None) -> list[Suspend]:
     """Return which of these interruptible jobs are to checkpoint now: those that the plan lets run later, but not now.
+
+    `power` is what the site's cap leaves beside the plan; None without a cap.
 
     One that is still starting, that has not run for its `min_run` yet, or that the plan does not mention, goes on; and
     so does one that was started while the plan was made, which thinks that it still waits to be.
@@ -86,7 +98,8 @@ def suspensions(plan: Plan, running: Sequence[Running], now: datetime) -> list[S
             continue
         later = [start for start, end in placement.intervals if end > now]
         if later and min(later) > now:
-            asked.append(Suspend(job_id=row.job.id, reason=_suspended(placement, min(later))))
+            short = power.why_short(row, min(later)) if power else None
+            asked.append(Suspend(job_id=row.job.id, reason=short or _suspended(placement, min(later))))
     return asked
 
 

@@ -11,7 +11,7 @@ from greenrun.core.jobs.dependencies import in_order, predecessors
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.runs.durations import expected_length
 from greenrun.core.planning.candidates import Candidates, Demands, like_pools
-from greenrun.core.planning.capacity import EPSILON_S, Pool, home_of, pools_of, timelines
+from greenrun.core.planning.capacity import EPSILON_S, Pool, home_of, needs_mw, pools_of, timelines
 from greenrun.core.planning.model import Running, Situation
 from greenrun.core.planning.piecewise import PiecewiseLinear
 from greenrun.core.planning.precedence.fair_share import precedence, rounds
@@ -36,6 +36,8 @@ def planning_problem(situation: Situation, jobs: Sequence[Job], intensity: Serie
     rows = (*jobs, *(run.job for run in situation.running))
     after = _after(jobs, rows, situation)
     unpinned, own_s = _demands(situation, rows, running, pools, after)
+    if situation.power:
+        unpinned = replace(unpinned, mw=needs_mw(situation.power, rows, pools))
     overdue = tuple(_is_overdue(situation, job) for job in rows)
     turns = rounds(jobs, situation.options.shares, situation.used_s, len(situation.devices))
     later = frozenset(row for row, turn in enumerate(turns) if turn)

@@ -28,7 +28,20 @@ def waiting_beside_idle(problem: PlanningProblem, situation: Situation, found: S
         elif problem.rows.demands.release_s[row] <= problem.now_s + EPSILON_S and _gains_nothing(problem, row, place):
             waiting.append(row)
     needs = {row: problem.jobs[row].spec.gpus for row in waiting}
-    return {row for row, gpus in needs.items() if max(1, gpus) <= free[gpus > 0]}
+    return {row for row, gpus in needs.items() if max(1, gpus) <= free[gpus > 0] and _has_power(problem, row, found)}
+
+
+def _has_power(problem: PlanningProblem, row: int, found: SearchResult) -> bool:
+    """Whether there is power for a row now, beside what starts now."""
+    power, demands = problem.taken[0].power, problem.rows.demands
+    if power is None:
+        return True
+    now_s, at_once = problem.now_s, 0
+    for other, place in found.places.items():
+        if place.start_s <= now_s + EPSILON_S:
+            at_once += demands.of_power(other, place.pool)
+    mw = min(demands.of_power(row, pool) for pool in demands.pools[row])
+    return power.is_free(now_s, now_s + 1.0, at_once + mw)
 
 
 def _gains_nothing(problem: PlanningProblem, row: int, place: Place) -> bool:

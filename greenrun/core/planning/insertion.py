@@ -17,11 +17,12 @@ from greenrun.core.jobs.dependencies import predecessors
 from greenrun.core.jobs.job import Job, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.assemble import assemble_plan
-from greenrun.core.planning.capacity import Timeline, home_of, pools_of, timelines
+from greenrun.core.planning.capacity import Pool, Timeline, copies, home_of, pools_of, timelines
 from greenrun.core.planning.formulation import planning_problem
 from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
 from greenrun.core.planning.planner import NOTHING, without_place
-from greenrun.core.planning.reservation import slipped_since
+from greenrun.core.planning.power_cap.site_power import SitePower
+from greenrun.core.planning.reservation import hold, slipped_since
 from greenrun.core.planning.scheduling.schedule import Schedule
 from greenrun.core.planning.search import SearchResult, by_urgency
 from greenrun.core.planning.shadow_prices import priced_cells
@@ -39,7 +40,8 @@ class OpenPlan:
         self.plan, self.situation = plan, situation
         self._pools = pools_of(situation)
         self._by_name = {pool.name: index for index, pool in enumerate(self._pools)}
-        self._taken = _taken(plan, situation, self._by_name)
+        self._mw = _needs_mw(plan.placements, _jobs(situation), situation.power, self._pools)
+        self._taken = _taken(plan, situation, self._by_name, self._mw)
 
     def find(self, jobs: Sequence[Job], states: Mapping[int, State], now: datetime) -> list[Row]:
         """Return the place of each job beside those of the plan and before it, changing nothing.
@@ -55,6 +57,7 @@ class OpenPlan:
 
     def add(self, jobs: Sequence[Job], rows: Sequence[Row], states: Mapping[int, State]) -> None:
         """Take in jobs with the places that were found for them; `states` are those that they were found with."""
+        self._mw |= _needs_mw(rows, jobs, self.situation.power, self._pools)
         for row in rows:
             self._reserve(row, 1)
         self.plan = with_rows(self.plan, rows)
@@ -76,8 +79,9 @@ class OpenPlan:
 
     def _has_room(self, row: Placement) -> bool:
         """Whether nowhere in the place of a job of the plan more is taken than there is."""
-        line = self._taken[self._by_name[row.pool]]
-        return all(line.is_free(begin.timestamp(), end.timestamp(), 0) for begin, end in row.intervals)
+        line, power = self._taken[self._by_name[row.pool]], self._taken[0].power if self._mw.get(row.job_id) else None
+        spans = [(begin.timestamp(), end.timestamp()) for begin, end in row.intervals]
+        return all(each.is_free(*span, 0) for each in (line, power) if each is not None for span in spans)
 
     def _asked(self, jobs: Sequence[Job], states: Mapping[int, State], now: datetime) -> Situation:
         """Return the situation as the new jobs alone see it: the others have their places."""
@@ -97,7 +101,7 @@ class OpenPlan:
 
     def _placed(self, asked: Situation, jobs: Sequence[Job]) -> Sequence[Placement]:
         """Return the places of jobs that each can have one."""
-        taken = tuple(line.copy() for line in self._taken)  # as it is now, for reasons that are worked out later
+        taken = tuple(copies(self._taken))  # as it is now, for reasons that are worked out later
         problem = replace(planning_problem(asked, jobs, asked.forecast or NOTHING), taken=taken)
         prices = priced_cells(asked.prices, problem)
         made = Schedule(problem, prices, problem.rows.costs(prices))
@@ -108,9 +112,10 @@ class OpenPlan:
 
     def _reserve(self, row: Row | None, sign: int) -> None:
         if isinstance(row, Placement) and row.pool in self._by_name:
+            units, mw = sign * max(1, row.gpus), sign * self._mw.get(row.job_id, 0)
             for begin, end in row.intervals:
                 line = self._taken[self._by_name[row.pool]]
-                line.reserve(begin.timestamp(), end.timestamp(), sign * max(1, row.gpus))
+                line.reserve(begin.timestamp(), end.timestamp(), units, mw)
 
     def _told(self, job: Job, row: Placement, now: datetime) -> Placement:
         """Return a place that says whether others may have to move."""
@@ -168,7 +173,24 @@ def _order(row: Placement) -> tuple[datetime, int]:
     return row.start, row.job_id
 
 
-def _taken(plan: Plan, situation: Situation, by_name: Mapping[str, int]) -> tuple[Timeline, ...]:
+def _needs_mw(
+    rows: Sequence[Row], jobs: Sequence[Job], site: SitePower | None, pools: Sequence[Pool]
+) -> dict[int, int]:
+    """Return what these jobs draw of the site's power where a plan has them, by id; nothing without a cap."""
+    if site is None:
+        return {}
+    by_name, by_id = {pool.name: pool for pool in pools}, {job.id: job for job in jobs}
+    places = [row for row in rows if isinstance(row, Placement) and row.job_id in by_id and row.pool in by_name]
+    return {row.job_id: site.need_mw(by_id[row.job_id], by_name[row.pool].devices) for row in places}
+
+
+def _jobs(situation: Situation) -> list[Job]:
+    return [*situation.jobs, *(run.job for run in situation.running)]
+
+
+def _taken(
+    plan: Plan, situation: Situation, by_name: Mapping[str, int], needs_mw: Mapping[int, int]
+) -> tuple[Timeline, ...]:
     """Return what of each pool is taken by what runs, by the places of the plan, and by what is held for slipped jobs.
 
     A place whose job runs now counts as it was planned, unless it was told when its devices are free. One that the plan
@@ -176,12 +198,16 @@ def _taken(plan: Plan, situation: Situation, by_name: Mapping[str, int]) -> tupl
     """
     pools = pools_of(situation)
     lines = tuple(timelines(situation, pools))
-    there = {job.id for job in situation.jobs} | {run.job.id for run in situation.running}
+    there = {job.id for job in _jobs(situation)}
     rows: list[list[tuple[float, float, int]]] = [[] for _ in pools]
+    power = lines[0].power
     for place in plan.placements:
         if place.job_id in there and place.pool in by_name:
-            spans = ((begin.timestamp(), end.timestamp(), max(1, place.gpus)) for begin, end in place.intervals)
+            spans = [(begin.timestamp(), end.timestamp(), max(1, place.gpus)) for begin, end in place.intervals]
             rows[by_name[place.pool]].extend(spans)
+            if power is not None:
+                for begin_s, end_s, _ in spans:
+                    power.reserve(begin_s, end_s, needs_mw.get(place.job_id, 0))
     now_s = situation.now.timestamp()
     home = home_of(pools)
     for run in situation.running:
@@ -190,14 +216,15 @@ def _taken(plan: Plan, situation: Situation, by_name: Mapping[str, int]) -> tupl
             pool = home[run.devices[0]] if run.devices else len(pools) - 1
             end_s = max(now_s, run.since.timestamp() + run.job.remaining.total_seconds())
             rows[pool].append((now_s, end_s, max(1, len(run.devices))))
+            if power is not None and situation.power:
+                power.reserve(now_s, end_s, situation.power.need_mw(run.job, run.devices))
     lines = tuple(_all_taken(line, own) if own else line for line, own in zip(lines, rows, strict=True))
     for job in situation.jobs:
         kept = plan.placement(job.id) if slipped_since(job, situation) else None
         if kept is None or kept.pool not in by_name:
             continue
-        line = lines[by_name[kept.pool]]
-        for begin_s, end_s, free in line.free_between(now_s, kept.start.timestamp()):
-            line.reserve(begin_s, end_s, min(kept.gpus, free))
+        mw = needs_mw.get(job.id, 0)
+        hold(lines[by_name[kept.pool]], now_s, kept.start.timestamp(), kept.gpus, mw)
     return lines
 
 

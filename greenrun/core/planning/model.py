@@ -9,6 +9,7 @@ from greenrun.core.carbon.intensity import Series, Signal
 from greenrun.core.jobs.availability import Absence
 from greenrun.core.jobs.job import Job, State
 from greenrun.core.jobs.reasons import Reason
+from greenrun.core.planning.power_cap.site_power import SitePower
 from greenrun.core.planning.precedence.fair_share import Shares
 
 MOVED = timedelta(minutes=1)  # a place that changes by less counts as unchanged
@@ -206,6 +207,7 @@ class Situation:
     `ends` tells by id when the live jobs that are not in `running` are expected to end.
     `arrivals` are the expected arrivals. `used_s` is what each account of the `options.shares` has used of the GPUs, in
     decayed GPU-seconds, with what is still expected of live runs; it may lack accounts while only one has jobs waiting.
+    `power` is the site's cap on what all GPUs draw together, and what counts towards it; None without a cap.
     """
 
     now: datetime
@@ -229,3 +231,4 @@ class Situation:
     prices: ShadowPrices = field(default_factory=dict)
     arrivals: Arrivals = ()
     used_s: Mapping[str, float] = field(default_factory=dict)
+    power: SitePower | None = None

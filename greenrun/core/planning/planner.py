@@ -22,6 +22,7 @@ from greenrun.core.planning.formulation import planning_problem
 from greenrun.core.planning.idle_room import sooner, waiting_beside_idle
 from greenrun.core.planning.improvement.effort import Effort
 from greenrun.core.planning.model import Plan, Situation, Waiting
+from greenrun.core.planning.power_cap.alone import Alone
 from greenrun.core.planning.precedence.giving_way import search_with_way_given
 from greenrun.core.planning.precedence.levels import search_by_priority
 from greenrun.core.planning.precedence.room import spans_of
@@ -213,8 +214,11 @@ def _due_since(job: Job, situation: Situation) -> datetime | None:
 def without_place(situation: Situation) -> Iterator[Waiting]:
     """Yield the jobs that cannot be placed, each once, with the reason."""
     pools, able = pools_of(situation), []
+    alone = Alone(situation, situation.power, pools) if situation.power else None
     for job in situation.jobs:
         why = _not_placeable(job, situation, pools)
+        if alone and not why and (too_much := alone.never_fits(job)):
+            why = Waiting(job_id=job.id, reason=too_much)
         if why:
             yield why
         else:

@@ -1,6 +1,6 @@
 """The planning problem in numbers: what is to be placed, between which limits, on how many GPUs, at what intensity."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ import numpy as np
 from greenrun.core.carbon.intensity import UNCOVERED_S, Floats, Series
 from greenrun.core.jobs.job import Job
 from greenrun.core.planning.candidates import Candidates, Ints
-from greenrun.core.planning.capacity import EPSILON_S, Pool, Timeline
+from greenrun.core.planning.capacity import EPSILON_S, Pool, Timeline, copies, drawing_on
 from greenrun.core.planning.model import Interval
 from greenrun.core.planning.piecewise import PiecewiseLinear, rise
 from greenrun.core.planning.preemption.intervals import Interruptible, Spans
@@ -110,8 +110,23 @@ class PlanningProblem:
 
     def holding(self, held: Ints) -> "PlanningProblem":
         """Return the same problem with so many GPUs, by pool and cell, kept for others wherever limits allow."""
+        if not held.any():
+            return self
         lines = [line.holding(self.knots_s, own) for line, own in zip(self.taken, held, strict=True)]
-        return replace(self, taken=tuple(lines), is_holding=True) if held.any() else self
+        if (power := self.taken[0].power) is not None:
+            own = (held * self._mw_per_unit(np.mean)[:, None]).sum(axis=0).astype(np.int64)
+            drawing_on(power.holding(self.knots_s, own), lines)
+        return replace(self, taken=tuple(lines), is_holding=True)
+
+    def _mw_per_unit(self, of: Callable[[Floats], float]) -> Floats:
+        """Return the mean, or least, power that a GPU of each pool draws under the rows that may use it: (pools,)."""
+        demands = self.rows.demands
+        found = np.zeros(len(self.pools))
+        for pool in range(len(self.pools)):
+            rows = [row for row, own in enumerate(demands.pools) if pool in own]
+            if rows and demands.mw is not None:
+                found[pool] = of(demands.mw[pool, rows] / demands.units[rows])
+        return found
 
     def is_pressed(self, row: int) -> bool:
         """Whether a row is to start as soon as it can, as its user asked or because others kept it waiting."""
@@ -119,14 +134,18 @@ class PlanningProblem:
 
     def holding_beside(self, places: Iterable[tuple[int, int, Spans]]) -> "PlanningProblem":
         """Return the same problem with GPUs held for slipped rows beside these rows, in their pools and intervals."""
-        taken, demands = tuple(line.copy() for line in self.unheld), self.rows.demands
-        beside = [(pool, span, int(demands.units[row])) for row, pool, spans in places for span in spans]
-        for pool, span, units in beside:
-            taken[pool].reserve(*span, units)
+        taken, demands = tuple(copies(self.unheld)), self.rows.demands
+        beside = [
+            (pool, span, int(demands.units[row]), demands.of_power(row, pool))
+            for row, pool, spans in places
+            for span in spans
+        ]
+        for pool, span, units, mw in beside:
+            taken[pool].reserve(*span, units, mw)
         kept = {row: demands.pools[row] for row in self.running}
         hold_for_slipped(taken, self.slipped, demands, kept, self.now_s, self.available)
-        for pool, span, units in beside:
-            taken[pool].reserve(*span, -units)
+        for pool, span, units, mw in beside:
+            taken[pool].reserve(*span, -units, -mw)
         loose = None if self.unpinned is None else replace(self.unpinned, taken=taken)
         return replace(self, taken=taken, unpinned=loose)
 
@@ -157,7 +176,19 @@ class PlanningProblem:
 
     @property
     def free(self) -> Floats:
-        """The mean number of free units by pool and cell."""
-        return np.array(
+        """The mean number of free units by pool and cell; no more than the site's power is enough for.
+
+        That is so if each draws no more than the one that draws least, which no plan can pass: the bound stays one.
+        """
+        found = np.array(
             [pool.units - line.means(self.knots_s) for pool, line in zip(self.pools, self.taken, strict=True)]
         )
+        power = self.taken[0].power
+        if power is None:
+            return found
+        left_mw = np.maximum(0.0, power.units - power.means(self.knots_s))
+        least_mw = self._mw_per_unit(np.min)
+        for pool, mw in enumerate(least_mw.tolist()):
+            if mw > 0:
+                found[pool] = np.minimum(found[pool], left_mw / mw)
+        return found

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from greenrun.core.jobs.job import Job
 from greenrun.core.planning.candidates import Demands
-from greenrun.core.planning.capacity import EPSILON_S, Timeline
+from greenrun.core.planning.capacity import EPSILON_S, Timeline, copies
 from greenrun.core.planning.model import Situation
 
 
@@ -45,21 +45,33 @@ def hold_for_slipped(
     """
     if not slipped:
         return
-    seen = [line.copy() for line in taken]
+    seen = copies(taken)
     for row, pools in running.items():
-        seen[pools[0]].reserve(now_s, now_s + float(demands.length_s[row]), int(demands.units[row]))
+        units, mw = int(demands.units[row]), demands.of_power(row, pools[0])
+        seen[pools[0]].reserve(now_s, now_s + float(demands.length_s[row]), units, mw)
     for row in slipped:
         units, length_s = int(demands.units[row]), float(demands.length_s[row])
         ready_s = max(now_s, float(demands.release_s[row]))
         found = [
             (start_s, pool)
             for pool in demands.pools[row]
-            if units <= available[pool] and (start_s := seen[pool].first_fit(ready_s, length_s, units)) is not None
+            if units <= available[pool]
+            and (start_s := seen[pool].first_fit(ready_s, length_s, units, demands.of_power(row, pool))) is not None
         ]
         if not found:
             continue
         start_s, pool = min(found)
-        for begin_s, end_s, free in seen[pool].free_between(now_s, start_s) if start_s > now_s + EPSILON_S else ():
-            taken[pool].reserve(begin_s, end_s, min(units, free))
-            seen[pool].reserve(begin_s, end_s, min(units, free))
-        seen[pool].reserve(start_s, start_s + length_s, units)
+        mw = demands.of_power(row, pool)
+        if start_s > now_s + EPSILON_S:
+            for lines in (taken, seen):
+                hold(lines[pool], now_s, start_s, units, mw)
+        seen[pool].reserve(start_s, start_s + length_s, units, mw)
+
+
+def hold(line: Timeline, begin_s: float, end_s: float, units: int, mw: int) -> None:
+    """Take of units and power what is free over `[begin_s, end_s)`, at most so much."""
+    for since_s, until_s, free in line.free_between(begin_s, end_s):
+        line.reserve(since_s, until_s, min(units, free))
+    if mw and line.power is not None:
+        for since_s, until_s, free in line.power.free_between(begin_s, end_s):
+            line.power.reserve(since_s, until_s, min(mw, free))

@@ -10,6 +10,7 @@ import numpy as np
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.arrivals.response import ExpectedArrivals
+from greenrun.core.planning.capacity import EPSILON_S
 from greenrun.core.planning.improvement.effort import Effort, Placings
 from greenrun.core.planning.improvement.exchange import exchanged, least_costs
 from greenrun.core.planning.improvement.in_step import like_rows, put_in_step
@@ -71,6 +72,8 @@ def search(
 ) -> SearchResult:
     """Return the best plan found: least in missed limits, lateness, then emissions (and in room left to `arrivals`)."""
     whole = search(problem.in_one_piece(), warm, _for_whole(effort), arrivals) if problem.flexible else None
+    if whole and _suspends(problem, whole):
+        whole = None  # the site's power cap lets something that runs not go on in one piece
     if whole:
         warm, effort = _after_whole(whole, warm, effort)
     placings = Placings(effort)
@@ -208,6 +211,11 @@ def _best_schedule(
         best = goal.best([best, anyhow, *_schedules(problem, warm, sought, first.urgent, placings)])
         best = goal.best([best, *overloaded(best)])
     return best, fitted
+
+
+def _suspends(problem: PlanningProblem, found: SearchResult) -> bool:
+    """Whether something that runs does not go on now."""
+    return any(found.places[row].start_s > problem.now_s + EPSILON_S for row in problem.running)
 
 
 def _for_whole(effort: Effort) -> Effort:

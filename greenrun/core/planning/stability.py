@@ -67,6 +67,7 @@ def has_run_since(job: Job) -> bool:
     return job.reason is not None and job.reason.code in _HAS_RUN
 
 
+LESS_W = 0.1  # of what was drawn: by how much less has to be drawn before there is another plan
 ROUNDING = 1e-9  # a plan that is above its bound by less is at it
 
 
@@ -90,9 +91,23 @@ def needs_replanning(before: Situation | None, plan: Plan, now: Situation) -> bo
         and (before.states is now.states or before.states == now.states)
         and before.arrivals == now.arrivals
         and before.cpu_slots == now.cpu_slots
+        and _same_power(before, now)
     )
     changes = (_queue_changed, _running_changed, _use_changed)
     return not same or any(changed(before, plan, now) for changed in changes) or _has_array_room(plan, now)
+
+
+def _same_power(before: Situation, now: Situation) -> bool:
+    """Whether the cap is the same, and no more is drawn than the plan was made with, nor much less."""
+    old, new = before.power, now.power
+    if old is None or new is None or (old.cap, old.host_w, old.limit_w) != (new.cap, new.host_w, new.limit_w):
+        return old is new
+    shared = [device for device in new.drawn_w if device in old.drawn_w]
+    pairs = [(old.base_w(now.devices), new.base_w(now.devices))]
+    pairs += [(old.drawn_w[device], new.drawn_w[device]) for device in shared]
+    pairs += [(old.running_w[job_id], own_w) for job_id, own_w in new.running_w.items() if job_id in old.running_w]
+    pairs += [(0.0, own_w) for job_id, own_w in new.running_w.items() if job_id not in old.running_w]
+    return all(-LESS_W * before_w <= after_w - before_w <= 0 for before_w, after_w in pairs)
 
 
 def _still_best(before: Situation, plan: Plan, now: Situation) -> bool:

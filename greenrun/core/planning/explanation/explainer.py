@@ -22,6 +22,7 @@ from greenrun.core.planning.explanation.sentences import (
 )
 from greenrun.core.planning.explanation.shortage import Shortage
 from greenrun.core.planning.model import MOVED, Interval, Situation
+from greenrun.core.planning.power_cap.site_power import MW, power_reason
 from greenrun.core.planning.precedence.room import end_of
 from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.scheduling.costing import SAME, Place, cheapest_suspended
@@ -90,6 +91,8 @@ class Explainer:
 
     def _of_place(self, row: int, place: Place, placed: Placed) -> Reason:
         code, least_g = self._code(row, place), self._least_g(row)
+        if short := self._short_of_power(row, code, placed.start):
+            return short
         if placed.window is None and code in _CLEAN:
             code = ReasonCode.FORECAST_TOO_SHORT  # a place of which nothing is known is the soonest, not a clean one
         waited_g = least_g if place.waiting_g is None else place.waiting_g
@@ -106,6 +109,20 @@ class Explainer:
             spared=self._spared.get(row, ()),
             is_out_of_reach=row in self._problem.out_of_reach,
         )
+
+    def _short_of_power(self, row: int, code: ReasonCode, start: datetime) -> Reason | None:
+        """Return the reason of a row that the site's power cap keeps waiting, or suspended."""
+        site, runs = self._situation.power, row in self._problem.running
+        waits = code is ReasonCode.GPUS_BUSY or code in STARTS_WHEN_FREE or (runs and code is not ReasonCode.GOES_ON)
+        if site is None or not waits or row in self._problem.out_of_reach:
+            return None
+        left_w = self._shortage.power_before(row)
+        if left_w is None:
+            return None
+        place, demands = self._places[row], self._problem.rows.demands
+        needs_w = demands.of_power(row, place.pool) / MW
+        at = self._situation.now if runs else max(self._situation.now, start - MOVED)
+        return power_reason(site, needs_w=needs_w, left_w=left_w, at=at, until=start, runs=runs)
 
     def _code(self, row: int, place: Place) -> ReasonCode:
         """Name why the row has this place."""

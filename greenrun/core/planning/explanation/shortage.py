@@ -1,10 +1,11 @@
 """Tell a shortage of GPUs from a choice of hours: why a row has not the place that it would have if it were alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from greenrun.core.planning.capacity import EPSILON_S, Timeline
+from greenrun.core.planning.capacity import EPSILON_S, Timeline, copies, drawing_on, twins
 from greenrun.core.planning.model import Situation
+from greenrun.core.planning.power_cap.site_power import MW
 from greenrun.core.planning.precedence.room import end_of, spans_of
 from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.scheduling.costing import SAME, Place
@@ -35,6 +36,32 @@ class Shortage:
             return None
         return wanted_s
 
+    def power_before(self, row: int) -> float | None:
+        """Return what the site's power cap leaves for a row just before it starts, in watts, where it waits for that.
+
+        None where GPUs keep it from starting sooner, or nothing does. One that runs is suspended for want of power
+        where there is not enough for it now.
+        """
+        place, site = self._places[row], self._situation.power
+        mw = self._problem.rows.demands.of_power(row, place.pool)
+        now_s = self._problem.now_s
+        runs = row in self._problem.running
+        ready_s = now_s if runs else max(now_s, float(self._problem.rows.demands.release_s[row]))
+        if site is None or not mw or place.start_s <= ready_s + EPSILON_S:
+            return None
+        if not runs and not self._could_start_sooner(row, place, is_capped=False):
+            return None
+        lines = self._lines()
+        at_s = now_s if runs else max(now_s, place.start_s - JUST_BEFORE_S)
+        left_mw = self._left_mw(lines, at_s)
+        return left_mw / MW if left_mw < mw else None
+
+    @staticmethod
+    def _left_mw(lines: Sequence[Timeline], at_s: float) -> int:
+        power = lines[0].power
+        found = power.free_between(at_s, at_s + JUST_BEFORE_S / 2) if power is not None else ()
+        return min((mw for _, _, mw in found), default=0)
+
     def start(self, row: int) -> datetime:
         """Return when a row starts."""
         return datetime.fromtimestamp(self._places[row].start_s, UTC)
@@ -48,9 +75,10 @@ class Shortage:
         if place.pieces or row in problem.flexible:
             return True
         length_s, units = float(demands.length_s[row]), int(demands.units[row])
+        cleaner_s = {pool: rows.starts_s[mine][cleaner & (rows.pool[mine] == pool)] for pool in demands.pools[row]}
         return any(
-            problem.taken[pool].fits(rows.starts_s[mine][cleaner & (rows.pool[mine] == pool)], length_s, units).any()
-            for pool in demands.pools[row]
+            problem.taken[pool].fits(starts_s, length_s, units, demands.of_power(row, pool)).any()
+            for pool, starts_s in cleaner_s.items()
         )
 
     def holders(self, row: int) -> list[int]:
@@ -74,29 +102,35 @@ class Shortage:
                     found.setdefault((index, end), []).append(job_id)
         return found
 
-    def _could_start_sooner(self, row: int, place: Place) -> bool:
-        """Whether the row fits, as all others are placed, in some pool before its place."""
+    def _could_start_sooner(self, row: int, place: Place, *, is_capped: bool = True) -> bool:
+        """Whether the row fits, as all others are placed, in some pool before its place; or would without a cap."""
         demands, lines = self._problem.rows.demands, self._lines()
+        if not is_capped:
+            lines = drawing_on(None, [line.twin() for line in lines])
         length_s, units, release_s = (
             float(demands.length_s[row]),
             int(demands.units[row]),
             float(demands.release_s[row]),
         )
         before_s = max(release_s, place.start_s - JUST_BEFORE_S)
-        if lines[place.pool].is_free(before_s, place.start_s, units):
+        mw = demands.of_power(row, place.pool)
+        if lines[place.pool].is_free(before_s, place.start_s, units, mw):
             return True
-        own = lines[place.pool].twin()
-        own.reserve(place.start_s, place.start_s + length_s, -units)
-        others = ((own if pool == place.pool else lines[pool]) for pool in demands.pools[row])
-        found = (line.first_fit(release_s, length_s, units) for line in others)
+        without = twins(lines)
+        without[place.pool].reserve(place.start_s, place.start_s + length_s, -units, -mw)
+        found = (
+            without[pool].first_fit(release_s, length_s, units, demands.of_power(row, pool))
+            for pool in demands.pools[row]
+        )
         soonest_s = min((start_s for start_s in found if start_s is not None), default=place.start_s)
         return soonest_s < place.start_s - EPSILON_S
 
     def _lines(self) -> list[Timeline]:
         if self._full is None:
-            full = [line.copy() for line in self._problem.taken]
+            full, demands = copies(self._problem.taken), self._problem.rows.demands
             for row, place in self._places.items():
+                units, mw = int(demands.units[row]), demands.of_power(row, place.pool)
                 for begin_s, end_s in spans_of(self._problem, row, place):
-                    full[place.pool].reserve(begin_s, end_s, int(self._problem.rows.demands.units[row]))
+                    full[place.pool].reserve(begin_s, end_s, units, mw)
             self._full = full  # whole: others may ask at the same time
         return self._full

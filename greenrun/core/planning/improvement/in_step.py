@@ -68,7 +68,7 @@ def _cheapest(made: Schedule, problem: PlanningProblem, row: int, starts_s: Floa
     low_s, high_s = demands.release_s[row] - EPSILON_S, demands.latest_s[row] + EPSILON_S
     starts_s, found = starts_s[(starts_s >= low_s) & (starts_s <= high_s)], list[Place]()
     for pool in demands.pools[row]:
-        free_s = starts_s[made.pools[pool].fits(starts_s, length_s, units)]
+        free_s = starts_s[made.pools[pool].fits(starts_s, length_s, units, demands.of_power(row, pool))]
         start_s = cheapest_start(free_s, made.value.priced(row, free_s, pool)) if len(free_s) else None
         found += [] if start_s is None else [made.value.place_at(row, start_s, pool)]
     return min(found, key=lambda place: (place.cost, place.start_s), default=None)

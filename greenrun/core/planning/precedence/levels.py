@@ -13,6 +13,7 @@ import numpy as np
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.arrivals.response import ExpectedArrivals
 from greenrun.core.planning.candidates import Candidates, Demands
+from greenrun.core.planning.capacity import copies
 from greenrun.core.planning.improvement.effort import Effort
 from greenrun.core.planning.precedence.room import missed_limits, misses_limit, put_first, ready_s
 from greenrun.core.planning.precedence.thresholds import search_with_thresholds
@@ -106,6 +107,7 @@ def _part(problem: PlanningProblem, made: Schedule, rows: Sequence[int]) -> Plan
         watts=all_demands.watts[every],
         pools=tuple(all_demands.pools[row] for row in rows),
         alike=all_demands.alike,
+        mw=None if all_demands.mw is None else all_demands.mw[:, every],
     )
     flexible = {index[row]: job for row, job in problem.flexible.items() if row in index}
     return replace(
@@ -113,7 +115,7 @@ def _part(problem: PlanningProblem, made: Schedule, rows: Sequence[int]) -> Plan
         jobs=tuple(problem.jobs[row] for row in rows),
         precedence=tuple(problem.precedence[row] for row in rows),
         later=frozenset(),
-        taken=tuple(line.copy() for line in made.pools),
+        taken=tuple(copies(made.pools)),
         rows=Candidates.of(demands, problem.knots_s, problem.intensity, without=flexible),
         overdue=tuple(problem.overdue[row] for row in rows),
         running=frozenset(index[row] for row in problem.running if row in index),
@@ -175,7 +177,9 @@ def _cheaper_places(made: Schedule, problem: PlanningProblem, row: int, beside: 
     tried = 0
     for at in cheaper[np.argsort(rows.grams[cheaper], kind="stable")].tolist():
         start_s, pool = float(rows.starts_s[at]), int(rows.pool[at])
-        if tried < MOST_TRIED and beside.pools[pool].is_free(start_s, start_s + length_s, units):
+        if tried < MOST_TRIED and beside.pools[pool].is_free(
+            start_s, start_s + length_s, units, rows.demands.of_power(row, pool)
+        ):
             tried += 1
             yield made.value.place_at(row, start_s, pool)
 
@@ -199,7 +203,7 @@ def _places_within_limits(made: Schedule, problem: PlanningProblem, row: int) ->
     first_s, last_s, length_s = ready_s(problem, made, row), float(demands.latest_s[row]), float(demands.length_s[row])
     found = []
     for pool in demands.pools[row]:
-        begins, ends = made.pools[pool].blocked(int(demands.units[row]))
+        begins, ends = made.pools[pool].blocked(int(demands.units[row]), demands.of_power(row, pool))
         beside = np.unique(np.concatenate([ends, begins - length_s]))
         beside = beside[(beside > first_s) & (beside < last_s)]
         some = beside[:: max(1, len(beside) // MOST_TRIED)]

@@ -139,23 +139,23 @@ def _clear(
     Those of the lowest priority go first, and of these the ones that may start last, or first unless `urgent_stay`.
     """
     end_s, units = end_of(problem, row, place), int(problem.rows.demands.units[row])
-    line = made.pools[place.pool]
+    line, mw = made.pools[place.pool], problem.rows.demands.of_power(row, place.pool)
     near = [
         other
         for other, at in made.places.items()
-        if other not in fixed and at.pool == place.pool and _overlap(problem, other, at, place.start_s, end_s)
+        if other not in fixed and (at.pool == place.pool or mw) and _overlap(problem, other, at, place.start_s, end_s)
     ]
     order = sorted(near, key=lambda other: _urgency(problem, other), reverse=urgent_stay)
     if not urgent_stay:
         order.sort(key=lambda other: problem.precedence[other])
     for other in order:
-        if line.is_free(place.start_s, end_s, units):
+        if line.is_free(place.start_s, end_s, units, mw):
             break
         for each in _with_followers(made, problem, other, old):
             if each in fixed or len(old) > MOST_MOVED:
                 return False
             old[each] = made.remove(each)
-    return line.is_free(place.start_s, end_s, units)
+    return line.is_free(place.start_s, end_s, units, mw)
 
 
 def _clear_around(made: Schedule, problem: PlanningProblem, fixed: Collection[int], old: dict[int, Place]) -> bool:
@@ -163,10 +163,11 @@ def _clear_around(made: Schedule, problem: PlanningProblem, fixed: Collection[in
     demands, near = problem.rows.demands, dict[int, None]()
     for row in [row for row in old if problem.limits[row]]:
         begin_s, end_s = float(demands.release_s[row]), float(demands.latest_s[row] + demands.length_s[row])
+        pools = demands.pools[row] if demands.mw is None else range(len(problem.pools))  # power is needed in any
         near |= dict.fromkeys(
             other
             for other, at in made.places.items()
-            if other not in fixed and at.pool in demands.pools[row] and _overlap(problem, other, at, begin_s, end_s)
+            if other not in fixed and at.pool in pools and _overlap(problem, other, at, begin_s, end_s)
         )
     every = dict.fromkeys(each for other in near for each in _with_followers(made, problem, other, old))
     if not every or len(old) + len(every) > MOST_MOVED or not every.keys().isdisjoint(fixed):

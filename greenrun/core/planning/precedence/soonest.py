@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from greenrun.core.jobs.dependencies import in_order
-from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.capacity import EPSILON_S, copies
 from greenrun.core.planning.precedence.room import end_of, misses_limit, put_first
 from greenrun.core.planning.problem import LIMIT, PlanningProblem
 from greenrun.core.planning.scheduling.costing import Place
@@ -84,12 +84,15 @@ def _arranged(problem: PlanningProblem, made: Schedule, new: Sequence[int], boun
 
 def _bound_s(problem: PlanningProblem, warm: WarmStart, new: Sequence[int]) -> float:
     """Return an instant before which the new rows cannot end all, even if everything that may move did."""
-    line = [taken.copy() for taken in problem.taken]  # what runs and may be suspended is no obstacle here
+    line = copies(problem.taken)  # what runs and may be suspended is no obstacle here
     demands = problem.rows.demands
     ends_s = []
     for row in new:
         length_s, units = float(demands.length_s[row]), int(demands.units[row])
-        starts = (line[pool].first_fit(float(demands.release_s[row]), length_s, units) for pool in demands.pools[row])
+        release_s = float(demands.release_s[row])
+        starts = (
+            line[pool].first_fit(release_s, length_s, units, demands.of_power(row, pool)) for pool in demands.pools[row]
+        )
         ends_s.append(min((start_s + length_s for start_s in starts if start_s is not None), default=np.inf))
     return float(max(ends_s))
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from greenrun.core.carbon.intensity import Floats, Series
 from greenrun.core.planning.capacity import EPSILON_S, Timeline
+from greenrun.core.planning.preemption.placing import Terms, spans_around
 from greenrun.core.planning.preemption.table import Cells, Shape, cheapest_cells
 
 Spans = tuple[tuple[float, float], ...]  # half-open intervals in epoch seconds
@@ -34,6 +35,11 @@ class Interruptible:
     edges_s: Floats
     grams: Floats
     step_s: float
+
+    @property
+    def goes_on_s(self) -> float:
+        """The instant before which it cannot be suspended, since it runs; long ago where it can be now."""
+        return self.release_s + self.forced_s if self.is_running and self.forced_s > EPSILON_S else -np.inf
 
     @property
     def is_divisible(self) -> bool:
@@ -126,9 +132,19 @@ class Interruptible:
                 runs.pop()
         return tuple((begin, end) for begin, end in runs)
 
-    def free_in(self, timeline: Timeline) -> np.ndarray:
-        """Tell for each cell whether the GPUs can be had over all of it."""
-        begins, ends = timeline.blocked(self.units)
+    def soonest(self, blocked: tuple[Floats, Floats], ready_s: float) -> Spans | None:
+        """Return the intervals in which it runs if it is suspended only where it must be: where it is `blocked`.
+
+        None where it cannot be suspended in time.
+        """
+        begins_s = max(self.release_s, ready_s)
+        is_running = self.is_running and begins_s <= self.release_s + EPSILON_S
+        terms = Terms(self.length_s, self.min_run_s, self.restart_s, is_running, self.forced_s, begins_s)
+        return spans_around(blocked, terms)
+
+    def free_in(self, timeline: Timeline, mw: int = 0) -> np.ndarray:
+        """Tell for each cell whether the GPUs, and so much of the site's power, can be had over all of it."""
+        begins, ends = timeline.blocked(self.units, mw, self.goes_on_s)
         if self.units > timeline.units:
             return np.zeros(len(self.grams), bool)
         following = ends.searchsorted(self.edges_s[:-1] + EPSILON_S, side="right")

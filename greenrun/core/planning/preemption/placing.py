@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
+from greenrun.core.carbon.intensity import Floats
 from greenrun.core.planning.capacity import EPSILON_S
 
 Run = tuple[float, float]
@@ -258,6 +259,28 @@ class _PricedWork:
             done = done.before
         runs.reverse()
         return _Answer(cost, time_s - restarts_in(runs, self._terms) * self._terms.restart_s, runs)
+
+
+def spans_around(blocked: tuple[Floats, Floats], terms: Terms) -> tuple[Run, ...] | None:
+    """Return the soonest runs of a job that is suspended only where it must be, in the `blocked` intervals.
+
+    None where that leaves it no time. Unlike `FreeTime.cheapest` it needs no intensities, and knows no end.
+    """
+    begins_s, ends_s = (edges_s[blocked[1] > terms.begins_s] for edges_s in blocked)
+    left_s, runs = terms.length_s, list[Run]()
+    for from_s, until_s in zip([terms.begins_s, *ends_s.tolist()], [*begins_s.tolist(), inf], strict=True):
+        goes_on = terms.is_running and not runs and from_s <= terms.begins_s + EPSILON_S
+        restart_s = 0.0 if goes_on or not (runs or terms.is_running) else terms.restart_s
+        least_s = terms.forced_s if goes_on else max(terms.min_run_s, SHORTEST_S) + restart_s
+        least_s = least_s if least_s > EPSILON_S else SHORTEST_S
+        if until_s - from_s < min(least_s, left_s + restart_s) - EPSILON_S:
+            continue
+        end_s = min(until_s, from_s + left_s + restart_s)
+        runs.append((from_s, end_s))
+        left_s -= end_s - from_s - restart_s
+        if left_s <= EPSILON_S:
+            return tuple(runs)
+    return None
 
 
 def restarts_in(runs: Sequence[Run], terms: Terms) -> int:

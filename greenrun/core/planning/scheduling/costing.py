@@ -49,11 +49,12 @@ def cheapest_intervals(
     rates: Sequence[Floats],
     lines: Sequence[Timeline] | None,
     ready_s: float = -np.inf,
+    needs_mw: Sequence[int] = (),
 ) -> Response | None:
     """Return where a job is cheapest from `ready_s` on; None when its work does not fit.
 
     `rates`, shape (cells,) for each of its pools, are what a second of it costs in g, NaN where that is not known.
-    Without `lines` as if all GPUs were free.
+    Without `lines` as if all GPUs were free. `needs_mw` is what it draws of the site's power, for each of its pools.
     """
     found = []
     begins_s = max(job.release_s, ready_s)
@@ -67,18 +68,21 @@ def cheapest_intervals(
     )
     for index, pool in enumerate(pools):
         line = lines[index] if lines is not None else None
-        cheapest = _stretches(job, begins_s, knots_s, rates[index], line).cheapest(terms)
+        mw = needs_mw[index] if needs_mw else 0
+        cheapest = _stretches(job, begins_s, knots_s, rates[index], line, mw).cheapest(terms)
         if cheapest:
             found.append(Response(cheapest[0], pool, tuple(cheapest[1])))
     return min(found, default=None)
 
 
-def _stretches(job: Interruptible, begins_s: float, knots_s: Floats, rates: Floats, line: Timeline | None) -> FreeTime:
+def _stretches(
+    job: Interruptible, begins_s: float, knots_s: Floats, rates: Floats, line: Timeline | None, mw: int = 0
+) -> FreeTime:
     """Return when the GPUs can be had, from `begins_s` to the deadline, and what each stretch costs."""
     is_too_large = line is not None and job.units > line.units
     if is_too_large or begins_s >= job.deadline_s:  # as where what it waits for ends too late
         return FreeTime((), (), ())
-    blocked = line.blocked(job.units) if line is not None else (np.zeros(0), np.zeros(0))
+    blocked = line.blocked(job.units, mw, job.goes_on_s) if line is not None else (np.zeros(0), np.zeros(0))
     first, last = knots_s.searchsorted((begins_s, job.deadline_s))
     cuts_s = [border[(border > begins_s) & (border < job.deadline_s)] for border in blocked]
     edges_s = np.sort(np.concatenate([[begins_s], knots_s[first:last], *cuts_s, [job.deadline_s]]))

@@ -7,7 +7,7 @@ import numpy as np
 
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.reasons import ReasonCode
-from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.capacity import EPSILON_S, Timeline, copies, let_go
 from greenrun.core.planning.piecewise import rise
 from greenrun.core.planning.preemption.intervals import Interruptible, Spans
 from greenrun.core.planning.problem import PlanningProblem
@@ -47,7 +47,9 @@ class Occupancy:
         self._means = problem.intensity.means_between(knots_s[:-1], knots_s[1:]) if self._flexible else prices[:0]
         self._like = demands.alike or tuple(range(len(problem.pools)))
         self._kinds: dict[tuple[int, ...], Mapping[int, Sequence[int]]] = {}
-        self.pools = [line.copy() for line in problem.taken]
+        self._mw = _needs_mw(problem)
+        self.pools = copies(problem.taken)
+        self._may_be_in_parts = bool(self._flexible) and self.pools[0].power is not None
         self.places: dict[int, Place] = {}
 
     def _covered_rows(self) -> list[bool]:
@@ -72,7 +74,7 @@ class Occupancy:
         kinds, line_of, units = self._pools_by_kind(row), self.pools, self._units[row]
         end_s = best.start_s + self._length_s[row]
         for like in kinds[best.pool]:
-            if line_of[like].is_free(best.start_s, end_s, units):
+            if line_of[like].is_free(best.start_s, end_s, units, self._mw[like][row]):
                 return best if like == best.pool else replace(best, pool=like)
         places = [self._cheapest_in(row, like, low, high) for like in kinds.values()]
         return earliest_cheapest([place for place in places if place])
@@ -80,7 +82,7 @@ class Occupancy:
     def _cheapest_anyhow(self, row: int) -> Place | None:
         """Return the cheapest place as if nothing were held."""
         holding = self.pools
-        self.pools = [line.letting_go() for line in holding]
+        self.pools = let_go(holding)
         found = self.cheapest(row)
         self.pools = holding
         return found
@@ -109,7 +111,7 @@ class Occupancy:
             at = None
         frees, besides_s = [], []
         for pool in pools:
-            free, beside_s = self.pools[pool].starts(starts_s, length_s, units)
+            free, beside_s = self.pools[pool].starts(starts_s, length_s, units, self._mw[pool][row])
             frees.append(free)
             besides_s.append(beside_s)
         is_free = frees[0] if len(frees) == 1 else np.logical_or.reduce(frees)
@@ -159,12 +161,13 @@ class Occupancy:
     def _whole_in(self, pool: int, row: int) -> Place | None:
         length_s, low, high, line = self._length_s[row], self._ready_s(row), self._latest_s[row], self.pools[pool]
         ahead = self.value.costs_to_go.get(row, ())
-        borders = np.concatenate([self._knots_s, *line.blocked(self._units[row])])
+        units, mw = self._units[row], self._mw[pool][row]
+        borders = np.concatenate([self._knots_s, *line.blocked(units, mw)])
         starts_s = np.concatenate(
             [borders, borders - length_s, [low, high], *(rest.starts_s - length_s for rest in ahead)]
         )
         starts_s = np.unique(starts_s[(starts_s >= low) & (starts_s <= high)])
-        starts_s = starts_s[line.fits(starts_s, length_s, self._units[row])]
+        starts_s = starts_s[line.fits(starts_s, length_s, units, mw)]
         costs = self.value.priced(row, starts_s, pool) if len(self._curves[0]) else np.full(len(starts_s), np.nan)
         for rest in ahead:
             costs += rest.at(starts_s + length_s)
@@ -177,7 +180,8 @@ class Occupancy:
         lines, ready_s = [self.pools[pool] for pool in pools], self._ready_s(row)
         watts, means = self.value.watts[row] * J_PER_KWH, self._means
         rates = [rates_of(means, watts, self.value.prices[pool], job.units) for pool in pools]
-        found = cheapest_intervals(job, pools, self._knots_s, rates, lines, ready_s)
+        needs_mw = [self._mw[pool][row] for pool in pools]
+        found = cheapest_intervals(job, pools, self._knots_s, rates, lines, ready_s, needs_mw)
         if found is None:
             return None
         grams = self.value.emitted(row, found.spans)
@@ -188,7 +192,8 @@ class Occupancy:
         options = []
         for pool in self._candidates.demands.pools[row] if len(job.edges_s) else ():
             paid = rise(job.edges_s[:-1], job.edges_s[1:], self._knots_s, self.value.spent[pool]) * job.units
-            free = job.free_in(self.pools[pool]) & (job.edges_s[:-1] >= self._ready_s(row) - EPSILON_S)
+            is_ready = job.edges_s[:-1] >= self._ready_s(row) - EPSILON_S
+            free = job.free_in(self.pools[pool], self._mw[pool][row]) & is_ready
             if found := job.cheapest(paid, free):
                 grams = self.value.emitted(row, found[1])
                 options.append(Place(found[1][0][0], pool, grams, found[0], False, pieces=found[1]))
@@ -209,11 +214,13 @@ class Occupancy:
         length_s, after_s, line = self._length_s[first], self._length_s[second], self.pools[pool]
         low = max(self._release_s[first], self._release_s[second] - length_s)
         high = min(self._latest_s[first], self._latest_s[second] - length_s)
-        borders = np.concatenate([self._knots_s, *line.blocked(max(self._units[first], self._units[second]))])
+        first_mw, second_mw = self._mw[pool][first], self._mw[pool][second]
+        larger = max(self._units[first], self._units[second]), max(first_mw, second_mw)
+        borders = np.concatenate([self._knots_s, *line.blocked(*larger)])
         starts_s = np.concatenate([borders, borders - length_s, borders - length_s - after_s, [low, high]])
         starts_s = np.unique(starts_s[(starts_s >= low) & (starts_s <= high)])
-        starts_s = starts_s[line.fits(starts_s, length_s, self._units[first])]
-        starts_s = starts_s[line.fits(starts_s + length_s, after_s, self._units[second])]
+        starts_s = starts_s[line.fits(starts_s, length_s, self._units[first], first_mw)]
+        starts_s = starts_s[line.fits(starts_s + length_s, after_s, self._units[second], second_mw)]
         costs = self.value.priced(first, starts_s, pool) + self.value.priced(second, starts_s + length_s, pool)
         start_s = cheapest_start(starts_s, costs)
         if start_s is None:
@@ -226,38 +233,69 @@ class Occupancy:
         found = [
             (start_s, -pool)
             for pool in self._candidates.demands.pools[row]
-            if (start_s := self.pools[pool].last_fit(ready_s, latest_s, length_s, self._units[row])) is not None
+            if (start_s := self._last_fit(row, pool, ready_s, latest_s, length_s)) is not None
         ]
         if not found:
             return None
         start_s, pool = max(found)
         return self.value.place_at(row, start_s, -pool)
 
+    def _last_fit(self, row: int, pool: int, ready_s: float, latest_s: float, length_s: float) -> float | None:
+        return self.pools[pool].last_fit(ready_s, latest_s, length_s, self._units[row], self._mw[pool][row])
+
     def soonest(self, row: int) -> Place:
         """Return the first free place, whatever it emits, and be it held for others."""
-        return self.value.place_at(row, *self._soonest(row, self._ready_s(row)))
+        ready_s = self._ready_s(row)
+        place = self.value.place_at(row, *self._soonest(row, ready_s))
+        job = self._flexible.get(row)
+        if job is None or not self._may_be_in_parts:
+            return place
+        parts = self._soonest_in_parts(row, job, ready_s)
+        is_sooner = parts is not None and self._end_s(row, parts) < self._end_s(row, place) - EPSILON_S
+        return parts if parts and (job.is_running or is_sooner) else place
+
+    def _soonest_in_parts(self, row: int, job: Interruptible, ready_s: float) -> Place | None:
+        """Return the place of a row that is suspended wherever others leave it no GPUs or no power."""
+        lines = let_go(self.pools) if self._is_holding else self.pools
+        found = [
+            (spans[-1][1], pool, spans)
+            for pool in self._candidates.demands.pools[row]
+            if (spans := job.soonest(lines[pool].blocked(job.units, self._mw[pool][row], job.goes_on_s), ready_s))
+        ]
+        if not found:
+            return None
+        _, pool, spans = min(found)
+        return self._in_parts(row, job, pool, spans)
+
+    def _in_parts(self, row: int, job: Interruptible, pool: int, spans: Spans) -> Place:
+        grams, is_late = self.value.emitted(row, spans), spans[-1][1] > job.deadline_s + EPSILON_S
+        known = all(self.value.is_known(*span) for span in spans)
+        place = Place(spans[0][0], pool, grams, grams, is_late, pieces=spans, known=known)
+        return replace(place, cost=grams + self.value.spent_on(row, place))
 
     def _soonest(self, row: int, ready_s: float) -> tuple[float, int]:
-        lines = [line.letting_go() for line in self.pools] if self._is_holding else self.pools
+        lines = let_go(self.pools) if self._is_holding else self.pools
         found = [
             (start_s, pool)
             for pool in self._candidates.demands.pools[row]
-            if (start_s := lines[pool].first_fit(ready_s, self._length_s[row], self._units[row])) is not None
+            if (start_s := self._first_fit(lines[pool], row, pool, ready_s)) is not None
         ]
         return min(found)
+
+    def _first_fit(self, line: Timeline, row: int, pool: int, ready_s: float) -> float | None:
+        return line.first_fit(ready_s, self._length_s[row], self._units[row], self._mw[pool][row])
 
     def fits_in(self, row: int, pool: int, spans: Spans) -> Place | None:
         """Return the place of a row in intervals that it had before; None when they do not suit it any more."""
         units, line, job = self._units[row], self.pools[pool], self._flexible.get(row)
         if not self.places.keys() >= set(self._after.get(row, ())) or not self._suits(row, pool, spans):
             return None
-        if not all(line.is_free(start_s, end_s, units) for start_s, end_s in spans):
+        mw, goes_on_s = self._mw[pool][row], job.goes_on_s if job else -np.inf
+        if not all(_is_free(line, start_s, end_s, units, mw, goes_on_s) for start_s, end_s in spans):
             return None
         if job is None:
             return self.value.place_at(row, spans[0][0], pool)
-        grams = self.value.emitted(row, spans)
-        place = Place(spans[0][0], pool, grams, grams, spans[-1][1] > job.deadline_s + EPSILON_S, pieces=spans)
-        return replace(place, cost=grams + self.value.spent_on(row, place))
+        return self._in_parts(row, job, pool, spans)
 
     def _suits(self, row: int, pool: int, spans: Spans) -> bool:
         """Whether a row may run in these intervals if the GPUs are free; what it waits for has its place."""
@@ -281,3 +319,20 @@ class Occupancy:
         """Return the first instant at which a row may start, beside the places of the rows that it waits for."""
         ends_s = [self._end_s(other, self.places[other]) for other in self._after.get(row, ())]
         return float(max([self._release_s[row], *ends_s]))
+
+
+def _needs_mw(problem: PlanningProblem) -> list[list[int]]:
+    """Return what each row draws of the site's power, by pool and row."""
+    own = problem.rows.demands.mw
+    if own is not None:
+        found: list[list[int]] = own.tolist()
+        return found
+    return [[0] * len(problem.jobs)] * len(problem.pools)
+
+
+def _is_free(line: Timeline, start_s: float, end_s: float, units: int, mw: int, goes_on_s: float) -> bool:
+    """Tell whether units are free over an interval, and power from `goes_on_s` on."""
+    if goes_on_s == -np.inf or line.power is None:
+        return line.is_free(start_s, end_s, units, mw)
+    from_s = max(start_s, goes_on_s)
+    return line.is_free(start_s, end_s, units) and (end_s <= from_s or line.power.is_free(from_s, end_s, mw))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from greenrun.core.carbon.intensity import Floats
-from greenrun.core.planning.capacity import Timeline
+from greenrun.core.planning.capacity import Timeline, twins
 from greenrun.core.planning.preemption.intervals import Spans
 from greenrun.core.planning.problem import BEHIND, PlanningProblem
 from greenrun.core.planning.scheduling.costing import SAME, Place
@@ -77,7 +77,8 @@ class Schedule(Occupancy):
 
     def keep(self, kept: Mapping[int, tuple[int, Spans]]) -> None:
         """Put those of these rows in their pools and intervals that fit there, in order."""
-        plain = not (self._after or self._flexible or not len(self._curves[0])) and len(kept) > 1
+        is_capped = self.pools[0].power is not None
+        plain = not (self._after or self._flexible or is_capped or not len(self._curves[0])) and len(kept) > 1
         for row, (pool, spans) in (self._kept_together(kept) if plain else kept).items():
             if place := self.fits_in(row, pool, spans):
                 self.put(row, place)
@@ -144,7 +145,7 @@ class Schedule(Occupancy):
 
     def put(self, row: int, place: Place) -> None:
         """Put a row where it is known to fit."""
-        self._reserve(row, place, self._units[row])
+        self._reserve(row, place, 1)
         self._count(row, place)
 
     def _count(self, row: int, place: Place) -> None:
@@ -158,7 +159,7 @@ class Schedule(Occupancy):
     def state(self) -> "ScheduleState":
         """Return all that placing rows changes, to come back to."""
         sums = self.grams, self.cost, self.missed, self._late_s, self.unknown
-        return ScheduleState(pools=tuple(line.twin() for line in self.pools), places=dict(self.places), sums=sums)
+        return ScheduleState(pools=tuple(twins(self.pools)), places=dict(self.places), sums=sums)
 
     def restore(self, state: "ScheduleState") -> None:
         """Come back to a state, once."""
@@ -168,7 +169,7 @@ class Schedule(Occupancy):
     def remove(self, row: int) -> Place:
         """Take a row out and return where it was."""
         place = self.places.pop(row)
-        self._reserve(row, place, -self._units[row])
+        self._reserve(row, place, -1)
         self.grams -= place.grams
         self.cost -= place.cost
         self.missed -= self._miss(row, place)
@@ -207,20 +208,22 @@ class Schedule(Occupancy):
             due_s = max(due_s, self._flexible[row].deadline_s)
         return max(0.0, float(end_s - due_s))
 
-    def _reserve(self, row: int, place: Place, units: int) -> None:
+    def _reserve(self, row: int, place: Place, sign: int) -> None:
+        units, mw = sign * self._units[row], sign * self._mw[place.pool][row]
         for start_s, end_s in place.pieces or ((place.start_s, place.start_s + self._length_s[row]),):
-            self.pools[place.pool].reserve(start_s, end_s, units)
+            self.pools[place.pool].reserve(start_s, end_s, units, mw)
 
     def add_all_soonest(self, rows: Sequence[int]) -> "Schedule":
         """Put rows in this order, each where it starts as soon as it can; return self."""
-        if self._after or self._is_holding or not len(self._curves[0]):
+        if self._after or self._is_holding or not len(self._curves[0]) or self._may_be_in_parts:
             for row in rows:
                 self.add_soonest(row)
             return self
         by_pool: dict[int, tuple[list[int], list[float]]] = {}
         for row in rows:
             start_s, pool = self._soonest(row, self._release_s[row])
-            self.pools[pool].reserve(start_s, start_s + self._length_s[row], self._units[row])
+            end_s, mw = start_s + self._length_s[row], self._mw[pool][row]
+            self.pools[pool].reserve(start_s, end_s, self._units[row], mw)
             own, starts_s = by_pool.setdefault(pool, ([], []))
             own.append(row)
             starts_s.append(start_s)

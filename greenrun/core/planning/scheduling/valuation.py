@@ -98,6 +98,10 @@ class Valuation:
         over = sum(self._integral.at(end_s) - self._integral.at(start_s) for start_s, end_s in spans)
         return float(over * self.watts[row])
 
+    def is_known(self, start_s: float, end_s: float) -> bool:
+        """Whether the intensity is known throughout."""
+        return self._covered.at(end_s) - self._covered.at(start_s) >= end_s - start_s - UNCOVERED_S
+
     def priced(self, row: int, starts_s: Floats, pool: int) -> Floats:
         """What starting at each of these instants costs; NaN where the intensity of the run is not known."""
         ends_s, (knots_s, integral, covered_s) = starts_s + self.length_s[row], self._curves

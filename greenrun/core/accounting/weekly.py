@@ -1,4 +1,4 @@
-"""What a kWh costs by a contract that goes by the clock on the wall: days of the week and hours, in one time zone."""
+"""Values that go by the clock on the wall (a price, a cap): days of the week and hours, in one time zone."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -16,12 +16,12 @@ _MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A price per kWh on some days (0 is Monday) from a minute of the day to another, or to that of the next day."""
+    """A value on some days (0 is Monday) from a minute of the day to another, or to that of the next day."""
 
     days: frozenset[int]
     start_min: int
     end_min: int
-    price_per_kwh: float
+    value: float
 
     def spans(self) -> Iterator[tuple[int, int]]:
         """Yield `[start, end)` in minutes of the week; one that reaches into the next week is cut in two."""
@@ -35,44 +35,44 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tariff:
-    """The price of each minute of the week: `prices[i]` holds from `starts_min[i]` to the next; None: there is none.
+class Weekly:
+    """The value of each minute of the week: `values[i]` holds from `starts_min[i]` to the next; None: there is none.
 
-    The week is that of the clock on the wall in `zone`: an hour that comes twice costs the same twice, one that is left
-    out costs nothing.
+    The week is that of the clock on the wall in `zone`: an hour that comes twice has its value twice, one that is left
+    out has none.
     """
 
     starts_min: tuple[int, ...]
-    prices: tuple[float | None, ...]
+    values: tuple[float | None, ...]
     zone: tzinfo = UTC
 
     @classmethod
-    def of(cls, rules: Sequence[Rule], rest: float | None, zone: tzinfo = UTC) -> "Tariff":
-        """Return the tariff in which `rest` holds where no rule does; raise ValueError where two rules do."""
+    def of(cls, rules: Sequence[Rule], rest: float | None, zone: tzinfo = UTC) -> "Weekly":
+        """Return the values where `rest` holds where no rule does; raise ValueError where two rules do."""
         clashes = overlaps(rules)
         if clashes:
             raise ValueError(clashes[0])
         starts: list[int] = []
-        prices: list[float | None] = []
+        values: list[float | None] = []
         at = 0
-        for start, end, price in _spans(rules):
+        for start, end, value in _spans(rules):
             if start > at:
-                starts, prices = [*starts, at], [*prices, rest]
-            starts, prices, at = [*starts, start], [*prices, price], end
+                starts, values = [*starts, at], [*values, rest]
+            starts, values, at = [*starts, start], [*values, value], end
         if at < WEEK_MIN:
-            starts, prices = [*starts, at], [*prices, rest]
-        return cls(starts_min=tuple(starts), prices=tuple(prices), zone=zone)
+            starts, values = [*starts, at], [*values, rest]
+        return cls(starts_min=tuple(starts), values=tuple(values), zone=zone)
 
     def at(self, instant: datetime) -> float | None:
-        """Return the price per kWh at an instant; None where there is none."""
-        return self.prices[self._index(_in_week(instant, self.zone))]
+        """Return the value at an instant; None where there is none."""
+        return self.values[self._index(_in_week(instant, self.zone))]
 
     def steps(self, start: datetime, end: datetime) -> Steps:
-        """Return the prices over `[start, end)`."""
+        """Return the values over `[start, end)`."""
         return Steps.of(self._pieces(start, end))
 
     def mean(self, start: datetime, end: datetime) -> float | None:
-        """Return the time-weighted mean over `[start, end)`; None unless there is a price throughout."""
+        """Return the time-weighted mean over `[start, end)`; None unless there is a value throughout."""
         return self.steps(start, end).mean(start, end)
 
     def _pieces(self, start: datetime, end: datetime) -> Iterator[Span]:
@@ -83,26 +83,26 @@ class Tariff:
                 index = self._index(since_monday)
                 edge_min = self.starts_min[index + 1] if index + 1 < len(self.starts_min) else WEEK_MIN
                 after = min(stop, at + edge_min * _MINUTE - since_monday)
-                if (price := self.prices[index]) is not None:
-                    yield Span(at, after, price)
+                if (value := self.values[index]) is not None:
+                    yield Span(at, after, value)
                 at = after
 
     def _index(self, since_monday: timedelta) -> int:
         return bisect_right(self.starts_min, since_monday // _MINUTE) - 1
 
 
-def overlaps(rules: Sequence[Rule]) -> list[str]:
+def overlaps(rules: Sequence[Rule], what: str = "price") -> list[str]:
     """Return a sentence for each time of the week that two rules claim."""
     found, reached = [], 0
     for start, end, _ in _spans(rules):
         if start < reached:
-            found.append(f"two rules claim {_clock(start)} to {_clock(min(reached, end))}; a time has one price")
+            found.append(f"two rules claim {_clock(start)} to {_clock(min(reached, end))}; a time has one {what}")
         reached = max(reached, end)
     return found
 
 
 def first_gap(rules: Sequence[Rule]) -> str | None:
-    """Return the first time of the week that no rule tells a price of; None when there is none."""
+    """Return the first time of the week that no rule tells a value of; None when there is none."""
     reached = 0
     for start, end, _ in _spans(rules):
         if start > reached:
@@ -135,7 +135,7 @@ def parse_clock(text: str) -> int:
 
 
 def _spans(rules: Sequence[Rule]) -> list[tuple[int, int, float]]:
-    return sorted((start, end, rule.price_per_kwh) for rule in rules for start, end in rule.spans())
+    return sorted((start, end, rule.value) for rule in rules for start, end in rule.spans())
 
 
 def _clock(minute: int) -> str:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.accounting.tariff import (
+from greenrun.core.accounting.weekly import (
     DAY_MIN,
     WEEK_MIN,
     Rule,
-    Tariff,
+    Weekly,
     first_gap,
     overlaps,
     parse_clock,
@@ -28,7 +28,7 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 MONDAY = datetime(2026, 3, 23, tzinfo=UTC)
 SPRING, AUTUMN = datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)
 REST = 0.2
-BY_DAY = Rule(days=parse_days("mon-fri"), start_min=7 * 60, end_min=23 * 60, price_per_kwh=0.34)
+BY_DAY = Rule(days=parse_days("mon-fri"), start_min=7 * 60, end_min=23 * 60, value=0.34)
 
 
 @st.composite
@@ -42,7 +42,7 @@ def rules(draw: st.DrawFn) -> list[Rule]:
         for index, (start, end) in enumerate(pairwise(cuts)):
             if index % 2 == 0:
                 price = draw(st.floats(-1, 1))
-                found.append(Rule(days=days, start_min=start, end_min=end, price_per_kwh=price))
+                found.append(Rule(days=days, start_min=start, end_min=end, value=price))
     return found
 
 
@@ -51,13 +51,13 @@ instants = st.integers(0, 366 * 24 * 3600).map(lambda s: datetime(2026, 1, 1, tz
 
 def claims(told: Sequence[Rule], minute: int) -> list[float]:
     """The prices that rules tell of a minute of the week."""
-    return [row.price_per_kwh for row in told for start, end in row.spans() if start <= minute < end]
+    return [row.value for row in told for start, end in row.spans() if start <= minute < end]
 
 
 @examples(25)
 @given(rules())
 def test_every_minute_of_the_week_has_exactly_one_price(told: list[Rule]) -> None:
-    tariff = Tariff.of(told, REST)
+    tariff = Weekly.of(told, REST)
     assert tariff.starts_min[0] == 0
     assert list(tariff.starts_min) == sorted(set(tariff.starts_min))
     for minute in range(0, WEEK_MIN, 11):
@@ -69,14 +69,14 @@ def test_every_minute_of_the_week_has_exactly_one_price(told: list[Rule]) -> Non
 def test_the_order_of_rules_does_not_matter(told: list[Rule], dice: object) -> None:
     other = list(told)
     dice.shuffle(other)  # type: ignore[attr-defined]
-    assert Tariff.of(other, REST) == Tariff.of(told, REST)
+    assert Weekly.of(other, REST) == Weekly.of(told, REST)
 
 
 @given(rules(), st.sampled_from(ZONES), instants, st.integers(1, 3 * 86_400), st.floats(0, 1))
 def test_a_mean_is_that_of_its_parts_wherever_it_is_cut(
     told: list[Rule], zone: ZoneInfo, start: datetime, length_s: int, cut: float
 ) -> None:
-    tariff, end = Tariff.of(told, REST, zone), start + timedelta(seconds=length_s)
+    tariff, end = Weekly.of(told, REST, zone), start + timedelta(seconds=length_s)
     spans = tariff.steps(start, end).spans()
     assert spans[0].start == start
     assert spans[-1].end == end
@@ -94,7 +94,7 @@ def test_a_mean_is_that_of_its_parts_wherever_it_is_cut(
 def test_steps_say_what_each_minute_costs_on_days_when_the_clock_is_changed(
     told: list[Rule], zone: ZoneInfo, day: datetime
 ) -> None:
-    tariff = Tariff.of(told, REST, zone)
+    tariff = Weekly.of(told, REST, zone)
     steps = tariff.steps(day - 6 * HOUR, day + 30 * HOUR)
     for minute in range(-6 * 60, 30 * 60, 37):
         at = day + minute * MINUTE
@@ -105,7 +105,7 @@ def test_steps_say_what_each_minute_costs_on_days_when_the_clock_is_changed(
         assert tariff.at(at) == expected
 
 
-NIGHT = Rule(days=parse_days("mon-sun"), start_min=2 * 60, end_min=4 * 60, price_per_kwh=0.0)
+NIGHT = Rule(days=parse_days("mon-sun"), start_min=2 * 60, end_min=4 * 60, value=0.0)
 
 
 @pytest.mark.parametrize(
@@ -119,30 +119,30 @@ def test_the_hours_from_two_to_four_are_one_two_or_three(day: datetime, hours: i
     tomorrow = day + DAY
     end = datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=BERLIN).astimezone(UTC)
     assert (end - start) == hours * HOUR
-    assert Tariff.of([NIGHT], 1.0, BERLIN).mean(start, end) == pytest.approx((hours - cheap) / hours)
+    assert Weekly.of([NIGHT], 1.0, BERLIN).mean(start, end) == pytest.approx((hours - cheap) / hours)
 
 
 def test_a_price_over_midnight_is_that_of_the_day_on_which_it_begins() -> None:
-    late = Rule(days=parse_days("sun"), start_min=22 * 60, end_min=6 * 60, price_per_kwh=0.1)
-    tariff = Tariff.of([late], REST)
+    late = Rule(days=parse_days("sun"), start_min=22 * 60, end_min=6 * 60, value=0.1)
+    tariff = Weekly.of([late], REST)
     assert [tariff.at(MONDAY + hours * HOUR) for hours in (-3, -1, 5, 6)] == [REST, 0.1, 0.1, REST]
     assert tariff.at(MONDAY + 6 * DAY + 23 * HOUR) == 0.1
 
 
 def test_what_no_rule_tells_has_no_price_and_no_mean() -> None:
-    tariff = Tariff.of([BY_DAY], None)
+    tariff = Weekly.of([BY_DAY], None)
     assert tariff.at(MONDAY) is None
     assert tariff.mean(MONDAY, MONDAY + DAY) is None
     assert tariff.mean(MONDAY + 7 * HOUR, MONDAY + 23 * HOUR) == pytest.approx(0.34)
     assert first_gap([BY_DAY]) == "mon 00:00"
-    assert first_gap([Rule(days=parse_days("mon-sun"), start_min=0, end_min=DAY_MIN, price_per_kwh=1.0)]) is None
+    assert first_gap([Rule(days=parse_days("mon-sun"), start_min=0, end_min=DAY_MIN, value=1.0)]) is None
 
 
 def test_each_time_that_two_rules_claim_is_told() -> None:
-    other = Rule(days=parse_days("fri-sat"), start_min=22 * 60, end_min=6 * 60, price_per_kwh=0.1)
+    other = Rule(days=parse_days("fri-sat"), start_min=22 * 60, end_min=6 * 60, value=0.1)
     assert overlaps([BY_DAY, other]) == ["two rules claim fri 22:00 to fri 23:00; a time has one price"]
     with pytest.raises(ValueError, match="fri 22:00"):
-        Tariff.of([BY_DAY, other], REST)
+        Weekly.of([BY_DAY, other], REST)
 
 
 @pytest.mark.parametrize(
@@ -167,8 +167,8 @@ def test_what_is_no_time_of_the_day_is_refused(text: str) -> None:
 @pytest.mark.parametrize("day", [datetime(2026, 10, 24, tzinfo=UTC), datetime(2026, 3, 28, tzinfo=UTC)])
 def test_an_edge_after_the_clock_was_changed_is_where_the_clock_says(day: datetime) -> None:
     """The night price goes on until seven by the clock on the wall, an hour more or less after it began."""
-    rule = Rule(days=frozenset(range(7)), start_min=7 * 60, end_min=20 * 60, price_per_kwh=0.4)
-    tariff, quarter = Tariff.of([rule], 0.2, ZoneInfo("Europe/Berlin")), timedelta(minutes=15)
+    rule = Rule(days=frozenset(range(7)), start_min=7 * 60, end_min=20 * 60, value=0.4)
+    tariff, quarter = Weekly.of([rule], 0.2, ZoneInfo("Europe/Berlin")), timedelta(minutes=15)
     steps = tariff.steps(day, day + timedelta(days=2))
     for start in (day + index * quarter for index in range(2 * 96)):
         assert steps.mean(start, start + quarter) == pytest.approx(tariff.at(start))
