@@ -9,7 +9,7 @@ import click
 
 from greenrun.cli.command import Command
 from greenrun.cli.options import config_option, config_path, json_option, print_json
-from greenrun.core.formatting import duration_text, mass_text, percent_text
+from greenrun.core.formatting import duration_text, mass_text, percent_text, power_text
 
 if TYPE_CHECKING:
     from greenrun.simulation.case import Case
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from greenrun.simulation.policies import Policy
 
 ProgressCallback = Callable[[str, int], None]
-_COLUMNS = ("policy", "CO2e", "saving", "late", "mean delay", "suspensions", "peak GPUs")
+_COLUMNS = ("policy", "CO2e", "saving", "late", "mean delay", "suspensions", "peak GPUs", "peak power")
 _USER_FIGURES = ("jobs", "GPU-hours", "late", "mean delay")
 
 
@@ -61,6 +61,11 @@ _USER_FIGURES = ("jobs", "GPU-hours", "late", "mean delay")
     metavar="USER=N",
     help="Share the GPUs among users, this one with so many shares (else 1); repeatable.",
 )
+@click.option(
+    "--power-cap",
+    metavar="P",
+    help="All jobs together draw no more than this, like 3 kW, or settings: as [site_power] has it by the clock.",
+)
 @click.option("--history-jobs", metavar="FILE", help="Earlier jobs, to learn from what usually arrives.")
 @click.option("--schedule-out", metavar="FILE", help="Write greenrun's schedule: job,start_s,end_s.")
 @click.option("--plot", metavar="FILE", help="Draw the comparison: an .html page.")
@@ -81,6 +86,7 @@ def simulate(
     restart_cost: str,
     max_delay: str | None,
     share: tuple[str, ...],
+    power_cap: str | None,
     history_jobs: str | None,
     schedule_out: str | None,
     plot: str | None,
@@ -105,7 +111,7 @@ def simulate(
     began_s = perf_counter()
     options = SimulateOptions(
         gpus=gpus, start=start, horizon=horizon, restart_cost=restart_cost, max_delay=max_delay, history=history,
-        policies=tuple(policy or ()), shares=tuple(share or ()), interruptible=interruptible,
+        policies=tuple(policy or ()), shares=tuple(share or ()), power_cap=power_cap, interruptible=interruptible,
         schedule_out=schedule_out, plot=plot,
         files={"intensity": intensity, "jobs": jobs, "forecast": forecast, "earlier": history_jobs},
         config=config_path(ctx, config),
@@ -238,4 +244,5 @@ def _row(policy: "Policy", found: "Comparison") -> list[str]:
         duration_text(own.mean_delay_s),
         str(own.checkpoints),
         str(own.peak_gpus),
+        power_text(own.peak_w),
     ]

@@ -10,8 +10,11 @@ from greenrun.cli.output import page_problems
 from greenrun.cli.times import parse_duration
 from greenrun.clock import utc_now
 from greenrun.config import load_config
+from greenrun.config.site_power_cap import parse_watts
+from greenrun.core.accounting.weekly import Weekly
 from greenrun.core.errors import InputProblem
 from greenrun.core.parsing import parse_instant
+from greenrun.core.planning.power_cap.site_power import SitePower
 from greenrun.core.planning.precedence.fair_share import LEAST_SHARES, MOST_SHARES, AccountOf, Shares
 from greenrun.simulation.case import Case, JobOverrides, refusal
 from greenrun.simulation.files import read_case
@@ -31,6 +34,7 @@ class SimulateOptions:
     history: str | None
     policies: Sequence[str]
     shares: Sequence[str]
+    power_cap: str | None
     interruptible: bool
     schedule_out: str | None
     plot: str | None
@@ -68,7 +72,7 @@ def _from_files(options: SimulateOptions, overrides: JobOverrides, problems: lis
         raise refusal(problems)
     return read_case(
         **files, start=start, gpus=gpus, horizon=horizon, restart_cost=cost, overrides=overrides,
-        shares=_shares(options.shares, problems), found=problems,
+        shares=_shares(options.shares, problems), site_power=_power_cap(options, problems), found=problems,
     )  # fmt: skip
 
 
@@ -94,6 +98,7 @@ def _from_history(
         restart_cost=_duration("--restart-cost", options.restart_cost, problems),
         overrides=overrides,
         shares=_shares(options.shares, problems),
+        site_power=_power_cap(options, problems),
     )
     if problems:
         raise refusal(problems)
@@ -101,6 +106,24 @@ def _from_history(
 
     with closing(Store(database)) as store:
         return history_case(store, query, utc_now())
+
+
+def _power_cap(options: SimulateOptions, problems: list[InputProblem]) -> SitePower | None:
+    """Return the cap on power that was asked for: a power, or that of the settings with its hours."""
+    text = options.power_cap
+    if text is None:
+        return None
+    if text.strip().lower() == "settings":
+        site = load_config(options.config).site_power.in_effect
+        if site is None:
+            why = "the settings have no cap; set [site_power] cap or hours, or give a power"
+            problems.append(InputProblem(field="--power-cap", message=why))
+        return site
+    try:
+        return SitePower(cap=Weekly.of([], parse_watts(text)))
+    except ValueError as exc:
+        problems.append(InputProblem(field="--power-cap", message=f"{exc}, or settings"))
+        return None
 
 
 def _missing(options: SimulateOptions) -> list[InputProblem]:

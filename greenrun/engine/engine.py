@@ -15,7 +15,7 @@ import structlog
 from greenrun.core.carbon.fallback import StalenessRules
 from greenrun.core.carbon.intensity import Forecast
 from greenrun.core.energy.merging import WITHIN
-from greenrun.core.energy.model import gpus
+from greenrun.core.energy.model import every_gpu, gpus
 from greenrun.core.errors import MeterError
 from greenrun.core.jobs.dependencies import blocked, crowded_out
 from greenrun.core.jobs.job import Job, JobRequest, JobSpec, Run, State
@@ -302,7 +302,8 @@ class Engine:
         elsewhere = self._runs.held_elsewhere([device for device in usable if device not in held])
         busy |= dict.fromkeys(elsewhere, now + ELSEWHERE_FOR)
         used = {device for device, absence in away.items() if absence.code is ReasonCode.GPUS_USED_BY_OTHERS}
-        power = self.power.site(known, live, running.keys(), {*elsewhere, *used}, now)
+        every = every_gpu(self._meter.devices())
+        power = self.power.site(every, live, running.keys(), {*elsewhere, *used}, now)
         return Situation(
             now=now,
             jobs=self._queue.queued,

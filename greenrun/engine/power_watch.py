@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil, fsum
 
-from greenrun.core.energy.model import Component, Device, Slice, gpus
+from greenrun.core.energy.model import Component, Device, Slice, every_gpu, gpus
 from greenrun.core.formatting import power_text
 from greenrun.core.jobs.job import Job, Run
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
@@ -25,6 +25,7 @@ class PowerWatch:
         self._parts: defaultdict[str, deque[tuple[datetime, datetime, float]]] = defaultdict(deque)
         self._peaks: dict[int, float] = {}  # of live runs
         self._idle: dict[str, float] = {}
+        self._excluded: dict[str, float] = {}
         self._looked_at: datetime | None = None
         self._drawn_w = 0.0
         self.state = SitePowerState(has_cap=site is not None)
@@ -59,7 +60,7 @@ class PowerWatch:
                 parts.popleft()
             if idle_w.get(device) is not None:
                 self._idle[device] = _steady(idle_w[device], self._idle.get(device))
-        known = {device.id for device in gpus(devices)}
+        known = {device.id for device in every_gpu(devices)}
         found = [power_w for device in known if (power_w := self.measured_w(device)) is not None]
         drawn_w, cap_w = self._site.host_w + fsum(found), self._site.cap.at(now)
         before, is_above = self.state, cap_w is not None and drawn_w > cap_w
@@ -92,6 +93,9 @@ class PowerWatch:
             return None
         limits = {device.id: device.power_w for device in devices if device.power_w}
         site = replace(self._site, idle_w=dict(self._idle), limit_w=limits)
+        excluded_w = fsum(self._excluded_w(device, site) for device in devices if device.excluded is not None)
+        site = replace(site, host_w=site.host_w + excluded_w)
+        devices = gpus(devices)
         drawn, running = dict[str, float](), dict[int, float]()
         for run, job in live:
             if not run.devices:
@@ -108,6 +112,14 @@ class PowerWatch:
         idle_w = fsum(site.idle_of(device.id) for device in devices if device.id not in drawn)
         self.state = replace(self.state, expected_w=site.host_w + fsum(drawn.values()) + idle_w)
         return replace(site, drawn_w=drawn, running_w=running)
+
+    def _excluded_w(self, device: Device, site: SitePower) -> float:
+        """Return what a GPU that no job is given counts as: as it was measured, else its limit."""
+        measured_w, before_w = self.measured_w(device.id), self._excluded.get(device.id)
+        found_w = site.limit_of(device.id) if measured_w is None else _up(measured_w)
+        is_kept = before_w is not None and before_w - 2 * STEP_W <= found_w <= before_w
+        self._excluded[device.id] = before_w if before_w is not None and is_kept else found_w
+        return self._excluded[device.id]
 
     def _expected_w(self, run: Run, job: Job, site: SitePower, now: datetime) -> float:
         """Return what a live run counts as: what was expected of it or, where it has drawn more, that.

@@ -3,18 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from math import inf
 
 import numpy as np
 
 from greenrun.core.carbon.intensity import Series
 from greenrun.core.errors import InputProblem, InvalidInput
-from greenrun.core.formatting import instant_text
+from greenrun.core.formatting import instant_text, power_text
+from greenrun.core.planning.capacity import Timeline, power_left
+from greenrun.core.planning.power_cap.site_power import SitePower, whole_mw
 from greenrun.core.planning.precedence.fair_share import Shares
 from greenrun.simulation.foresight import ForesightIssue
 from greenrun.simulation.policies import Arrival
 
 MOST_JOBS = 200_000
 MOST_GPUS = 100_000
+WEEKS = timedelta(days=15)
+SHORTEST_RUN = timedelta(
+    seconds=2
+)  # next to nothing, but a run that is suspended as it starts would count as fruitless
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +43,8 @@ class Case:
 
     `measured` is the grid as it was; `issues` the forecasts of it, `reach` how far ahead that could be seen.
     `earlier` are jobs of the past, from which a planner may learn what usually arrives. `notice` is how long before
-    they may start greenrun knows of jobs, `shares` how GPUs are shared among their users.
+    they may start greenrun knows of jobs, `shares` how GPUs are shared among their users. `site_power` caps what all
+    jobs draw together, under every policy; None without a cap.
     """
 
     start: datetime
@@ -49,6 +57,7 @@ class Case:
     earlier: tuple[Arrival, ...] = ()
     notice: timedelta = timedelta(0)
     shares: Shares = field(default_factory=Shares)
+    site_power: SitePower | None = None
 
     @property
     def latest_end(self) -> datetime:
@@ -63,7 +72,7 @@ class Case:
 
 def checked(case: Case, found: Sequence[InputProblem] = ()) -> Case:
     """Return the case; raise InvalidInput with what was found already and everything that does not fit together."""
-    problems = [*found, *_gpu_problems(case), *_grid_problems(case)]
+    problems = [*found, *_gpu_problems(case), *_grid_problems(case), *_power_problems(case)]
     if problems:
         raise refusal(problems)
     return case
@@ -87,6 +96,33 @@ def _gpu_problems(case: Case) -> list[InputProblem]:
     return [
         InputProblem(field="--gpus", message=f"{many} more GPUs than the {case.gpus} there are, up to {max(large)}")
     ]
+
+
+def _power_problems(case: Case) -> list[InputProblem]:
+    """Return that there are jobs for which the cap leaves no hour of any week long enough."""
+    site = case.site_power
+    if site is None:
+        return []
+    longest = max((job.duration_s for job in case.jobs), default=0.0)
+    line = power_left(site, case.start, case.latest_end + WEEKS + timedelta(seconds=longest))
+    start_s = case.start.timestamp()
+    never = [job for job in case.jobs if not _fits_alone(job, line, start_s)]
+    if not never:
+        return []
+    many = f"{len(never)} jobs fit" if len(never) > 1 else "a job fits"
+    most = power_text(max(job.power_w for job in never))
+    return [
+        InputProblem(field="--power-cap", message=f"{many} under it at no hour of the week, the largest with {most}")
+    ]
+
+
+def _fits_alone(job: Arrival, line: Timeline, start_s: float) -> bool:
+    mw = whole_mw(job.power_w)
+    begins, ends = line.blocked(mw)
+    least_s = min(job.duration_s, SHORTEST_RUN.total_seconds()) if job.interruptible else job.duration_s
+    edges = zip([start_s, *ends.tolist()], [*begins.tolist(), inf], strict=True)
+    free = [(begin_s, end_s) for begin_s, end_s in edges if end_s - begin_s >= least_s]
+    return not mw or bool(free and (free[0][1] < inf or not len(ends) or free[0][0] < ends[-1]))
 
 
 def _grid_problems(case: Case) -> list[InputProblem]:

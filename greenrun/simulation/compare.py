@@ -8,12 +8,14 @@ from typing import Any
 
 from greenrun.core.carbon.intensity import Series
 from greenrun.core.formatting import iso_text
+from greenrun.core.planning.capacity import Timeline, power_left
+from greenrun.core.planning.power_cap.site_power import MOST_AHEAD, whole_mw
 from greenrun.core.units import emissions_g
-from greenrun.simulation.case import Case
+from greenrun.simulation.case import WEEKS, Case
 from greenrun.simulation.hindsight import HindsightBound, hindsight_bound
 from greenrun.simulation.play import forecast_view, play
 from greenrun.simulation.policies import GREENRUN, Arrival, Policy, dispatch, start_at_once
-from greenrun.simulation.schedule import Piece, Schedule, is_late, peak_gpus
+from greenrun.simulation.schedule import Piece, Schedule, is_late, peak_gpus, peak_w
 from greenrun.simulation.schedule_baseline import earliest_start_g
 
 HOUR_S = 3600.0
@@ -34,6 +36,7 @@ class Figures:
     mean_delay_s: float
     checkpoints: int
     peak_gpus: int
+    peak_w: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,7 @@ def figures(
         mean_delay_s=sum(delays_s) / len(delays_s) if delays_s else 0.0,
         checkpoints=sum(len(pieces) - 1 for pieces, _ in rows),
         peak_gpus=peak_gpus(schedule, jobs),
+        peak_w=peak_w(schedule, jobs),
     )
 
 
@@ -113,7 +117,7 @@ class Comparison:
 def compare(case: Case, policies: Sequence[Policy], *, told: Told | None = None) -> Comparison:
     """Simulate the case under each policy."""
     jobs, at_once = case.jobs, [start_at_once(job) for job in case.jobs]
-    base = Schedule.whole(dispatch(jobs, at_once, case.gpus), jobs)
+    base = Schedule.whole(dispatch(jobs, at_once, case.gpus, _power(case)), jobs)
     schedules = {policy.name: _schedule(case, policy, told) for policy in policies}
     if told is not None:
         told("bound", 0)
@@ -154,6 +158,7 @@ def _policy(name: str, case: Case, found: Comparison) -> Mapping[str, Any]:
         "mean_delay_s": own.mean_delay_s,
         "checkpoints": own.checkpoints,
         "peak_gpus": own.peak_gpus,
+        "peak_w": own.peak_w,
         "users": {user: asdict(row) for user, row in by_user(found.schedules[name], case.jobs).items()},
     }
 
@@ -170,7 +175,17 @@ def _schedule(case: Case, policy: Policy, told: Told | None) -> Schedule:
         told(policy.name, 0)
     choose = policy.rule(forecast_view(case))
     wanted_s = [choose(job) for job in case.jobs]
-    return Schedule.whole(dispatch(case.jobs, wanted_s, case.gpus), case.jobs)
+    return Schedule.whole(dispatch(case.jobs, wanted_s, case.gpus, _power(case)), case.jobs)
+
+
+def _power(case: Case) -> Timeline | None:
+    """Return what jobs may draw together; None without a cap."""
+    site, jobs = case.site_power, case.jobs
+    if site is None:
+        return None
+    most_s = sum(job.duration_s for job in jobs)  # one after another, each may wait for its hour of the week
+    until = case.latest_end + min(MOST_AHEAD, timedelta(seconds=2 * most_s) + WEEKS)
+    return power_left(site, case.start, until, whole_mw(site.host_w))
 
 
 def _grams(piece: Piece, job: Arrival, measured: Series) -> float | None:

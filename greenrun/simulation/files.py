@@ -12,6 +12,7 @@ import numpy as np
 
 from greenrun.core.carbon.intensity import Kind, Series
 from greenrun.core.errors import InputProblem, ProviderGarbage
+from greenrun.core.planning.power_cap.site_power import SitePower
 from greenrun.core.planning.precedence.fair_share import Shares
 from greenrun.providers.csv_files.trace import Trace, parse_trace
 from greenrun.simulation.case import MOST_GPUS, MOST_JOBS, Case, JobOverrides, checked, refusal
@@ -43,6 +44,7 @@ def read_case(
     restart_cost: timedelta = timedelta(0),
     overrides: JobOverrides | None = None,
     shares: Shares | None = None,
+    site_power: SitePower | None = None,
     found: Sequence[InputProblem] = (),
 ) -> Case:
     """Read and check everything; raise InvalidInput with all problems of all files and options at once.
@@ -69,6 +71,7 @@ def read_case(
         reach=_reach(foretold, horizon),
         restart_cost=restart_cost,
         shares=shares or Shares(),
+        site_power=site_power,
         earlier=tuple(overrides.applied(job) for job in past),
     )
     return checked(case, problems)

@@ -11,6 +11,7 @@ from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
 from greenrun.core.errors import InputProblem
 from greenrun.core.jobs.job import Job, Outcome, Run, State
+from greenrun.core.planning.power_cap.site_power import SitePower
 from greenrun.core.planning.precedence.fair_share import Shares
 from greenrun.simulation.case import Case, JobOverrides, checked, refusal
 from greenrun.simulation.foresight import SERIES, ForesightIssue
@@ -33,6 +34,7 @@ class CaseQuery:
     restart_cost: timedelta = timedelta(0)
     overrides: JobOverrides
     shares: Shares = field(default_factory=Shares)
+    site_power: SitePower | None = None
 
 
 class PastJobs(Protocol):
@@ -101,6 +103,7 @@ def history_case(store: PastStore, query: CaseQuery, now: datetime) -> tuple[Cas
     case = Case(
         start=start, jobs=jobs, gpus=query.gpus, measured=slots, issues=(ForesightIssue(issued_s=None, slots=slots),),
         reach=query.horizon, restart_cost=query.restart_cost, shares=query.shares,
+        site_power=query.site_power,
     )  # fmt: skip
     return checked(case), left_out
 

@@ -14,7 +14,7 @@ from greenrun.core.jobs.job import JobSpec, State
 from greenrun.core.planning.arrivals.learning import PastJob, learn_arrivals
 from greenrun.core.planning.model import Arrivals, Options
 from greenrun.engine.engine import Engine, EngineSettings
-from greenrun.simulation.case import Case
+from greenrun.simulation.case import SHORTEST_RUN, Case
 from greenrun.simulation.foresight import (
     ZONE,
     Foresight,
@@ -33,9 +33,6 @@ FURTHEST = timedelta(days=14)  # how far ahead is planned at most, however long 
 _AT_ONE_INSTANT = 10  # ticks at one instant: a run that checkpoints frees its GPUs for others at once
 _LONG = timedelta(days=1)  # the engine's regular tick, which events come before
 _USER = "simulation"
-_SHORTEST_RUN = timedelta(
-    seconds=2
-)  # next to nothing, but a run that is suspended as it starts would count as fruitless
 
 Told = Callable[[int], None]  # how many jobs have ended
 
@@ -190,6 +187,7 @@ def _settings(case: Case) -> EngineSettings:
         climatology_days=CLIMATOLOGY_DAYS,
         cpu_slots=0,
         options=Options(shares=case.shares),
+        site_power=case.site_power,
         is_watched=False,
         arrivals=_usual(case),
     )
@@ -223,6 +221,6 @@ def _spec(job: Arrival, row: int, restart_cost: timedelta, told_at: datetime) ->
         start_after=submitted if submitted > told_at else None,
         max_delay=submitted - told_at + timedelta(seconds=job.max_delay_s),
         interruptible=job.interruptible,
-        min_run=_SHORTEST_RUN,
+        min_run=SHORTEST_RUN,
         restart_cost=restart_cost,
     )

@@ -17,6 +17,8 @@ import numpy as np
 
 from greenrun.core.carbon.intensity import Floats, Series
 from greenrun.core.errors import InputProblem
+from greenrun.core.planning.capacity import Timeline
+from greenrun.core.planning.power_cap.site_power import whole_mw
 
 DAY_S = 86_400.0
 _TIE = 9  # decimals, in g/kWh, to which means that are equal agree
@@ -131,12 +133,17 @@ def percentile(view: ForecastView, percent: float) -> Rule:
     return _first_clean(view, limit)
 
 
-def dispatch(jobs: Sequence[Arrival], wanted_s: Sequence[float], gpus: int | None) -> list[float]:
+def dispatch(
+    jobs: Sequence[Arrival], wanted_s: Sequence[float], gpus: int | None, power: Timeline | None = None
+) -> list[float]:
     """Return when each job starts: at its wanted instant, or once GPUs are free, those ready longest first.
 
     A job that needs fewer GPUs than are free passes one that waits for more. `gpus` None means that there are always
-    enough; no job may need more than there are.
+    enough; no job may need more than there are. `power` is what may be drawn, in milliwatts, None where that is not
+    capped: a job then waits for power as well, for as long as it runs.
     """
+    if power is not None:
+        return _dispatch_under(power.copy(), jobs, wanted_s, gpus)
     if gpus is None:
         return list(wanted_s)
     starts_s = [0.0] * len(jobs)
@@ -159,6 +166,33 @@ def dispatch(jobs: Sequence[Arrival], wanted_s: Sequence[float], gpus: int | Non
             free -= jobs[index].gpus
             starts_s[index] = now_s
             heapq.heappush(ending, (now_s + jobs[index].duration_s, jobs[index].gpus))
+        ready = waiting
+    return starts_s
+
+
+def _dispatch_under(
+    power: Timeline, jobs: Sequence[Arrival], wanted_s: Sequence[float], gpus: int | None
+) -> list[float]:
+    """Do the same where power is capped: a job waits until there is enough for as long as it runs."""
+    lines = Timeline(sum(job.gpus for job in jobs) if gpus is None else gpus, power)
+    order = sorted(range(len(jobs)), key=lambda index: (wanted_s[index], index))
+    needs_mw = [whole_mw(job.power_w) for job in jobs]
+    starts_s, ready, following = [0.0] * len(jobs), list[int](), 0
+    moments = sorted({*wanted_s, *power.free_steps()[0]})
+    while following < len(order) or ready:
+        now_s = heapq.heappop(moments)
+        while following < len(order) and wanted_s[order[following]] <= now_s:
+            ready.append(order[following])
+            following += 1
+        waiting = []
+        for index in ready:
+            end_s = now_s + jobs[index].duration_s
+            if not lines.is_free(now_s, end_s, jobs[index].gpus, needs_mw[index]):
+                waiting.append(index)
+                continue
+            lines.reserve(now_s, end_s, jobs[index].gpus, needs_mw[index])
+            starts_s[index] = now_s
+            heapq.heappush(moments, end_s)
         ready = waiting
     return starts_s
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
+from greenrun.core.planning.power_cap.site_power import MW, whole_mw
 from greenrun.simulation.policies import Arrival
 
 Piece = tuple[float, float]
@@ -34,11 +35,20 @@ def is_late(pieces: Sequence[Piece], job: Arrival) -> bool:
 
 def peak_gpus(schedule: Schedule, jobs: Sequence[Arrival]) -> int:
     """Return the most GPUs in use at once; one that is freed at an instant can be taken at it."""
+    return _peak(schedule, [job.gpus for job in jobs])
+
+
+def peak_w(schedule: Schedule, jobs: Sequence[Arrival]) -> float:
+    """Return the most watts drawn at once, in the same way."""
+    return _peak(schedule, [whole_mw(job.power_w) for job in jobs]) / MW
+
+
+def _peak(schedule: Schedule, each: Sequence[int]) -> int:
     steps: dict[float, int] = {}
-    for pieces, job in zip(schedule.pieces, jobs, strict=True):
+    for pieces, own in zip(schedule.pieces, each, strict=True):
         for start_s, end_s in pieces:
-            steps[start_s] = steps.get(start_s, 0) + job.gpus
-            steps[end_s] = steps.get(end_s, 0) - job.gpus
+            steps[start_s] = steps.get(start_s, 0) + own
+            steps[end_s] = steps.get(end_s, 0) - own
     used, peak = 0, 0
     for _, step in sorted(steps.items()):
         used += step

@@ -26,7 +26,7 @@ def test_the_json_has_the_promised_form(run: Run, words: list[str]) -> None:
     assert list(told["policies"]) == ["greenrun", "start-at-once", "own-best-window"]
     assert set(told["policies"]["greenrun"]) == {
         "emissions_g", "saving_ratio", "earliest_start_g", "earliest_start_saving_ratio", "late", "mean_delay_s",
-        "checkpoints", "peak_gpus", "users",
+        "checkpoints", "peak_gpus", "peak_w", "users",
     }  # fmt: skip
     assert told["bound_g"] <= told["policies"]["greenrun"]["emissions_g"] < told["start_at_once_g"]
     assert told["wall_s"] >= 0

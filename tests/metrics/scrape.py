@@ -13,6 +13,7 @@ from greenrun.core.histogram import FORECAST_ERROR, REQUEST_DURATION, Histogram,
 from greenrun.core.jobs.availability import GpuState, Occupant, used_by
 from greenrun.core.jobs.job import Outcome, Run, State
 from greenrun.core.planning.model import Plan
+from greenrun.core.planning.power_cap.site_power import SitePowerState
 from greenrun.metrics import Health, MetricsCollector, registry_of
 from tests.api.fakes import CPU, GPU, NOW, FakeScheduler, FakeStore, forecast, judged, live_state, placed, stored
 
@@ -116,5 +117,6 @@ def families() -> list[Metric]:
     asked = replace(state, now=scrape.clock, requests=lambda: {"uk": 2}, failures=lambda: {("uk", "Unavailable"): 1},
         dropped=lambda: {("uk", "absurd"): 1}, quota_left=lambda: {"uk": 40},
         asking=lambda: scrape.asking, signals=lambda: [*Signal],
+        site_power=lambda: SitePowerState(has_cap=True, cap_w=3000.0, expected_w=2000.0, measured_w=1900.0),
         devices=lambda: [GPU, CPU, replace(CPU, kind=Component.DRAM)])  # fmt: skip
     return list(MetricsCollector(scrape.store, asked).collect())

@@ -172,6 +172,7 @@ _OF_THE_PLAN = frozenset({
     ReasonCode.NO_FORECAST, ReasonCode.FORECAST_TOO_SHORT, ReasonCode.NO_LIMIT_LEFT, ReasonCode.PROVISIONAL,
     ReasonCode.GPUS_BUSY, ReasonCode.GIVES_WAY, ReasonCode.GPUS_HELD_ELSEWHERE, ReasonCode.GPUS_USED_BY_OTHERS,
     ReasonCode.GPUS_LOST, ReasonCode.DRAINED, ReasonCode.TOO_FEW_GPUS, ReasonCode.NO_CPU_SLOTS, ReasonCode.HELD,
+    ReasonCode.POWER_CAP, ReasonCode.TOO_MUCH_POWER,
     ReasonCode.WAITS_FOR, ReasonCode.ARRAY_FULL, ReasonCode.CANCEL_REQUESTED, ReasonCode.GOES_ON, ReasonCode.SUSPENDED,
     ReasonCode.CHECKPOINTED, ReasonCode.SUCCEEDED, ReasonCode.CANCELLED, ReasonCode.EXPIRED, ReasonCode.HOST_SHORT,
 })  # fmt: skip

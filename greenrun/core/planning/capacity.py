@@ -5,7 +5,7 @@ Where the site caps its power, that is a second resource, which all pools draw o
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import numpy as np
@@ -401,16 +401,21 @@ def power_line(situation: Situation, site: SitePower) -> tuple[Timeline, float]:
 
     It is known up to the instant that goes with it, in epoch seconds; later, all is free.
     """
-    now_s, line = situation.now.timestamp(), Timeline(UNCAPPED_MW)
     others = [device for device in situation.away if device in site.drawn_w and device not in situation.busy]
     base_mw = whole_mw(site.base_w(situation.devices)) + sum(map(site.held_mw, others))
     jobs = [*situation.jobs, *(run.job for run in situation.running)]
     latest = max((job.earliest_start for job in jobs), default=situation.now)
     until = max(situation.now, latest) + site.ahead(jobs, situation.devices)
-    for begin_s, end_s, cap_mw in site.caps(situation.now - LITTLE, until):
-        if end_s > now_s:
+    return power_left(site, situation.now, until, base_mw), until.timestamp()
+
+
+def power_left(site: SitePower, now: datetime, until: datetime, base_mw: int = 0) -> Timeline:
+    """Return what may be drawn beside `base_mw` from now on, in milliwatts."""
+    line = Timeline(UNCAPPED_MW)
+    for begin_s, end_s, cap_mw in site.caps(now - LITTLE, until):
+        if end_s > now.timestamp():
             line.reserve(begin_s, end_s, UNCAPPED_MW - max(0, cap_mw - base_mw))
-    return line, until.timestamp()
+    return line
 
 
 def needs_mw(site: SitePower | None, jobs: Sequence[Job], pools: Sequence[Pool]) -> NDArray[np.int64]:

@@ -31,7 +31,7 @@ from greenrun.core.units import J_PER_KWH
 _CLEAN = (ReasonCode.CLEANEST_WINDOW, ReasonCode.NOW_IS_CLEANEST, ReasonCode.SHARED_WINDOW)
 _WAITED = frozenset(
     {ReasonCode.CLEANEST_WINDOW, ReasonCode.SHARED_WINDOW, ReasonCode.GPUS_BUSY, ReasonCode.GPUS_HELD_ELSEWHERE}
-    | {ReasonCode.WAITS_FOR, ReasonCode.GOES_ON, ReasonCode.GIVES_WAY, ReasonCode.RETRY_PAUSE}
+    | {ReasonCode.WAITS_FOR, ReasonCode.GOES_ON, ReasonCode.GIVES_WAY, ReasonCode.RETRY_PAUSE, ReasonCode.POWER_CAP}
 )
 
 

@@ -14,7 +14,7 @@ UNKNOWN_GPU_W = 1000.0  # a GPU that does not tell its limit counts as this: no 
 UNCAPPED_MW = 10**12  # where there is no cap: a gigawatt
 MW = 1000  # milliwatts: whole numbers, so that what is taken and given back leaves nothing behind
 _LEAST_AHEAD = timedelta(days=15)  # a week from anywhere in one week, and then one to spare
-_MOST_AHEAD = timedelta(days=366)
+MOST_AHEAD = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ class SitePower:
         mean_w = max(1.0, fsum(free) / WEEK_MIN)
         longest = max(job.remaining for job in jobs)
         work_ws = fsum(self.need_mw(job, devices) / MW * job.remaining.total_seconds() for job in jobs)
-        return min(_MOST_AHEAD, _LEAST_AHEAD + 2 * longest + timedelta(seconds=2 * work_ws / mean_w))
+        return min(MOST_AHEAD, _LEAST_AHEAD + 2 * longest + timedelta(seconds=2 * work_ws / mean_w))
 
     def caps(self, start: datetime, end: datetime) -> list[tuple[float, float, int]]:
         """Return `(start, end, mw)`, in epoch seconds, for each time of `[start, end)` that has a cap."""
