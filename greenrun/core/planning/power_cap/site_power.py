@@ -117,7 +117,7 @@ def power_reason(
         ReasonCode.POWER_CAP,
         what="suspended" if runs else "waits for power",
         at=instant_text(until),
-        why=f"it takes {power_text(needs_w)}, and {cap} leaves {power_text(left_w)} for it before that",
+        why=f"it draws {power_text(needs_w)} more than idle GPUs do, and {cap} leaves {power_text(left_w)} before that",
     )
 
 
