@@ -14,7 +14,7 @@ from greenrun.core.conditions import Condition, ConditionCode, Effect, first_see
 from greenrun.core.energy.model import Device, gpus
 from greenrun.core.jobs.availability import GpuState
 from greenrun.core.jobs.reasons import ReasonCode
-from greenrun.engine.power_watch import PowerWatch
+from greenrun.engine.power.power_watch import PowerWatch
 from greenrun.engine.start_pause import StartPause
 from greenrun.store.database import NO_ROOM_BYTES
 

@@ -35,8 +35,8 @@ from greenrun.engine.past_use import PastUse
 from greenrun.engine.planning import Admission, PlanInForce
 from greenrun.engine.polling import RequestCounts
 from greenrun.engine.ports import EngineStore, Executor, ForecastProvider, HistoryProvider, Meter, PowerLimits
+from greenrun.engine.power.power_watch import PowerWatch
 from greenrun.engine.power_limits import PowerLimitController, PowerLimitSettings
-from greenrun.engine.power_watch import PowerWatch
 from greenrun.engine.queue import Queue
 from greenrun.engine.runs import RunController
 from greenrun.engine.zone import GridZone, ZoneSettings, ZoneUpdate

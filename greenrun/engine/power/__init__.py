@@ -1,0 +1,1 @@
+"""What GPUs draw together, watched against the cap of the site."""
