@@ -28,8 +28,9 @@ from greenrun.core.errors import StoreError
 from greenrun.core.jobs.job import JobSpec
 from greenrun.core.jobs.runs.anomalies import Limits
 from greenrun.core.planning.model import Options, Plan
+from greenrun.core.planning.power_cap.site_power import SitePower
 from greenrun.daemon.database_check import DatabaseCheck
-from greenrun.daemon.health_watch import FolderCheck, HealthWatch, lost_gpus, paused_starts
+from greenrun.daemon.health_watch import FolderCheck, HealthWatch, lost_gpus, paused_starts, power_above_cap
 from greenrun.daemon.metrics_state import MetricsState
 from greenrun.engine import planning, polling
 from greenrun.engine.engine import Engine, EngineSettings
@@ -145,6 +146,7 @@ class Lab:
     asking: timedelta = 5 * MINUTE
     stale_after: timedelta = 2 * HOUR
     has_processor: bool = True
+    site_power: SitePower | None = None
     now: datetime = T0
     gpus: int = 3
     patched: pytest.MonkeyPatch = field(default_factory=pytest.MonkeyPatch)
@@ -189,12 +191,12 @@ class Lab:
             marginal=[self.marginal],
             settings=EngineSettings(
                 zone=ZONE, tick=self.tick, options=options, anomalies=limits,
-                staleness=StalenessRules(stale_after=self.stale_after),
+                staleness=StalenessRules(stale_after=self.stale_after), site_power=self.site_power,
             ),
         )  # fmt: skip
         self.watch = HealthWatch([
             DatabaseCheck(self.store), FolderCheck(self.folder / "runs"),
-            partial(paused_starts, self.engine.start_pause),
+            partial(paused_starts, self.engine.start_pause), partial(power_above_cap, self.engine.power),
             partial(lost_gpus, self.meter.devices, self.engine.availability.state),
         ])  # fmt: skip
         self.started_at = self.now

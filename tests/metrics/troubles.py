@@ -8,7 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from greenrun.core.accounting.weekly import Weekly
 from greenrun.core.energy.model import Quality
+from greenrun.core.planning.power_cap.site_power import SitePower
 from greenrun.meters.emulation.power_model import Charge, Counters, Watts, WattsBackend
 from tests.metrics.lab import DISK, EVERY, HOUR, HUNG, MINUTE, Grid, Lab, lab
 from tests.metrics.scripted_gpus import ScriptedMeter
@@ -179,8 +181,11 @@ SCENES: Mapping[str, Scene] = {
     "others use free GPUs for a while": Scene(
         minutes=90,
         script=used_by_others,
-        alarms=[Alarm(alert="GreenrunIdlePowerHigh", since=30, by=46, until=60, over=87)],
-        settings={"has_processor": False},
+        alarms=[
+            Alarm(alert="GreenrunIdlePowerHigh", since=30, by=46, until=60, over=87),
+            Alarm(alert="GreenrunPowerAboveCap", since=2, by=4, until=60, over=62),
+        ],
+        settings={"has_processor": False, "site_power": SitePower(cap=Weekly.of([], 500.0))},
     ),
     "the source of forecasts is away for an hour": Scene(
         minutes=135,

@@ -13,6 +13,7 @@ from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.planning.power_cap.site_power import SitePower, SitePowerState
 
 OVER = timedelta(seconds=30)  # what is measured is the mean over this long
+LATEST = timedelta(minutes=2)  # what was booked longer ago is not what is drawn now
 KNOWN_AFTER = timedelta(minutes=10)  # what a run has drawn for so long is known, where its watts were not
 STEP_W = 25.0  # measured watts are rounded up to whole steps, so that not every watt takes another plan
 
@@ -44,7 +45,7 @@ class PowerWatch:
     def text(self) -> str:
         """Say that more is drawn than the cap; only while that is so."""
         drawn, cap = power_text(self._drawn_w), power_text(self.state.cap_w)
-        return f"{drawn} was drawn in the last half minute, more than the site's power cap of {cap}"
+        return f"{drawn} was drawn in the mean over half a minute, more than the site's power cap of {cap}"
 
     def look(
         self, slices: Sequence[Slice], idle_w: Mapping[str, float], devices: Sequence[Device], now: datetime
@@ -56,12 +57,12 @@ class PowerWatch:
             if piece.component is Component.GPU and piece.energy_j is not None:
                 self._parts[piece.device].append((piece.start, piece.end, piece.energy_j))
         for device, parts in self._parts.items():
-            while parts and (parts[0][1] <= now - OVER or parts[0][0] > now):
-                parts.popleft()
+            while parts and not parts[-1][1] - OVER < parts[0][1] <= now + OVER:
+                parts.popleft()  # what is booked lags behind, by a minute at the most
             if idle_w.get(device) is not None:
                 self._idle[device] = _steady(idle_w[device], self._idle.get(device))
         known = {device.id for device in every_gpu(devices)}
-        found = [power_w for device in known if (power_w := self.measured_w(device)) is not None]
+        found = [power_w for device in known if (power_w := self.measured_w(device, now)) is not None]
         drawn_w, cap_w = self._site.host_w + fsum(found), self._site.cap.at(now)
         before, is_above = self.state, cap_w is not None and drawn_w > cap_w
         passed_s = (now - self._looked_at).total_seconds() if before.above_since and self._looked_at else 0.0
@@ -74,11 +75,16 @@ class PowerWatch:
             above_s=before.above_s + max(0.0, passed_s),
         )
 
-    def measured_w(self, device: str) -> float | None:
-        """Return what a GPU drew in the mean over the last half minute, in watts; None where that is not known."""
+    def measured_w(self, device: str, now: datetime, since: datetime | None = None) -> float | None:
+        """Return what a GPU drew in the mean over the last half minute that is booked, in watts.
+
+        None where that is not known, is long ago, or began before `since`.
+        """
         parts = self._parts.get(device)
-        seconds = fsum((end - start).total_seconds() for start, end, _ in parts) if parts else 0.0
-        return fsum(energy_j for _, _, energy_j in parts) / seconds if parts and seconds > 0 else None
+        if not parts or now - parts[-1][1] > LATEST or (since is not None and parts[0][0] < since):
+            return None
+        seconds = fsum((end - start).total_seconds() for start, end, _ in parts)
+        return fsum(energy_j for _, _, energy_j in parts) / seconds if seconds > 0 else None
 
     def site(
         self,
@@ -93,7 +99,7 @@ class PowerWatch:
             return None
         limits = {device.id: device.power_w for device in devices if device.power_w}
         site = replace(self._site, idle_w=dict(self._idle), limit_w=limits)
-        excluded_w = fsum(self._excluded_w(device, site) for device in devices if device.excluded is not None)
+        excluded_w = fsum(self._excluded_w(device, site, now) for device in devices if device.excluded is not None)
         site = replace(site, host_w=site.host_w + excluded_w)
         devices = gpus(devices)
         drawn, running = dict[str, float](), dict[int, float]()
@@ -106,16 +112,16 @@ class PowerWatch:
         held = {device for run, _ in live for device in run.devices}
         for device in taken_by_others:
             if device not in held:
-                measured_w = self.measured_w(device)
+                measured_w = self.measured_w(device, now)
                 drawn[device] = site.limit_of(device) if measured_w is None else _up(measured_w)
         self._peaks = {run.id: self._peaks[run.id] for run, _ in live if run.id in self._peaks}
         idle_w = fsum(site.idle_of(device.id) for device in devices if device.id not in drawn)
         self.state = replace(self.state, expected_w=site.host_w + fsum(drawn.values()) + idle_w)
         return replace(site, drawn_w=drawn, running_w=running)
 
-    def _excluded_w(self, device: Device, site: SitePower) -> float:
+    def _excluded_w(self, device: Device, site: SitePower, now: datetime) -> float:
         """Return what a GPU that no job is given counts as: as it was measured, else its limit."""
-        measured_w, before_w = self.measured_w(device.id), self._excluded.get(device.id)
+        measured_w, before_w = self.measured_w(device.id, now), self._excluded.get(device.id)
         found_w = site.limit_of(device.id) if measured_w is None else _up(measured_w)
         is_kept = before_w is not None and before_w - 2 * STEP_W <= found_w <= before_w
         self._excluded[device.id] = before_w if before_w is not None and is_kept else found_w
@@ -126,8 +132,8 @@ class PowerWatch:
 
         What was not known of it before is taken as measured once that is so for a while.
         """
-        measured = [self.measured_w(device) for device in run.devices]
-        ran = now - (run.started_at or run.claimed_at)
+        started = run.started_at or run.claimed_at
+        measured, ran = [self.measured_w(device, now, started) for device in run.devices], now - started
         if ran >= OVER and None not in measured:
             power_w = fsum(power_w or 0.0 for power_w in measured)
             self._peaks[run.id] = max(self._peaks.get(run.id, 0.0), _up(power_w))
