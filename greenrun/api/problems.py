@@ -83,6 +83,11 @@ class ProblemOut(BaseModel):
     errors: list[ProblemField]
 
 
+def refusals(*own: int) -> dict[int | str, dict[str, Any]]:
+    """Return the statuses of a problem document that routes can answer with: everybody's, and their own."""
+    return {code: {"model": ProblemOut} for code in (403, 422, 500, 503, 507, *own)}
+
+
 def problem(status: int, title: str, detail: str, problems: Sequence[InputProblem] = ()) -> JSONResponse:
     """Return a problem+json response."""
     body = _document(status, title, detail, problems).model_dump()

@@ -25,6 +25,7 @@ class ReportModel(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
         json_schema_serialization_defaults_required=True,
+        defer_build=True,
     )
 
     def document(self) -> Document:

@@ -24,6 +24,8 @@ METADATA = MetaData(
 class Record(SQLModel):
     """Gives every table of greenrun its own metadata, apart from anybody else's SQLModel tables."""
 
+    model_config = {"defer_build": True}  # nobody validates by them: of all validators none is built
+
     metadata: ClassVar[MetaData] = METADATA
 
 

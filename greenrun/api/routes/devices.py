@@ -6,13 +6,14 @@ from fastapi import APIRouter
 
 from greenrun.api.device_models import DeviceOut, DrainIn, DrainOut, ResumeIn, devices_out
 from greenrun.api.identity import Caller
+from greenrun.api.problems import refusals
 from greenrun.api.service import ServiceDep
 from greenrun.api.strict_route import StrictRoute
 from greenrun.api.visibility import seen_devices
 from greenrun.core.errors import InvalidTransition
 from greenrun.core.jobs.availability import MACHINE, Drain, gpus_named
 
-router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["devices"])
+router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["devices"], responses=refusals(409))
 
 
 @router.get("/devices")

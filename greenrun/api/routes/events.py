@@ -8,6 +8,7 @@ from greenrun.api.identity import Caller
 from greenrun.api.job_models import EventOut
 from greenrun.api.job_request import Word
 from greenrun.api.json_types import RequestInstant
+from greenrun.api.problems import refusals
 from greenrun.api.service import ServiceDep
 from greenrun.api.strict_route import StrictRoute
 from greenrun.api.visibility import audience, seen_events
@@ -15,7 +16,7 @@ from greenrun.core.jobs.trail import EventKind
 
 MAX_ROWS = 10_000
 
-router = APIRouter(prefix="/v1/events", route_class=StrictRoute, tags=["events"])
+router = APIRouter(prefix="/v1/events", route_class=StrictRoute, tags=["events"], responses=refusals())
 
 
 @router.get("")

@@ -25,6 +25,7 @@ from greenrun.api.grid_models import (
 )
 from greenrun.api.identity import Caller
 from greenrun.api.job_models import PlanOut
+from greenrun.api.problems import refusals
 from greenrun.api.service import Service, ServiceDep, ServiceSettings
 from greenrun.api.strict_route import StrictRoute
 from greenrun.api.visibility import readable_jobs, seen_plan
@@ -35,7 +36,7 @@ from greenrun.grid.backfill import ImportedBlock, StatedSeries
 
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
-router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["grid"])
+router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["grid"], responses=refusals(404, 502))
 
 
 @router.get("/plan")

@@ -28,6 +28,7 @@ from greenrun.api.orders import (
     select_ids,
 )
 from greenrun.api.power_limits.limit_sentences import limit_sentences
+from greenrun.api.problems import refusals
 from greenrun.api.routes.explanation import gpu_sentences, sentences
 from greenrun.api.service import ServiceDep
 from greenrun.api.strict_route import StrictRoute
@@ -47,7 +48,7 @@ _LOG_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a lin
 _MOST_SUBMITTING = 16  # at once: they are accepted together, and the other threads are left to whoever looks
 _submitting = asyncio.Semaphore(_MOST_SUBMITTING)
 
-router = APIRouter(prefix="/v1/jobs", route_class=StrictRoute, tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", route_class=StrictRoute, tags=["jobs"], responses=refusals(404, 409))
 JobId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Rows = Annotated[int, Query(ge=1, le=MAX_ROWS)]
 

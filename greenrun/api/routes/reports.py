@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 
 from greenrun.api.grid_models import PastInstant
 from greenrun.api.identity import Caller
+from greenrun.api.problems import refusals
 from greenrun.api.service import ServiceDep
 from greenrun.api.strict_route import StrictRoute
 from greenrun.api.visibility import reader_of
@@ -17,7 +18,7 @@ from greenrun.reports.model import By, Report
 JSON = "application/json"
 LONGEST = timedelta(days=3 * 366)
 
-router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["reports"])
+router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["reports"], responses=refusals())
 
 
 @router.get("/reports", response_model=Report)

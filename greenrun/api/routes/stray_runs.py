@@ -7,11 +7,12 @@ from fastapi import APIRouter, Path
 from greenrun.api.identity import Caller
 from greenrun.api.json_types import ResponseInstant, ResponseModel
 from greenrun.api.orders import WITHOUT_FIELDS
+from greenrun.api.problems import refusals
 from greenrun.api.service import ServiceDep
 from greenrun.api.strict_route import StrictRoute
 from greenrun.core.jobs.runs.status import StrayRun
 
-router = APIRouter(prefix="/v1/stray-runs", route_class=StrictRoute, tags=["stray runs"])
+router = APIRouter(prefix="/v1/stray-runs", route_class=StrictRoute, tags=["stray runs"], responses=refusals(404))
 Label = Annotated[str, Path(max_length=100)]
 
 

@@ -5,6 +5,7 @@ A figure is an array with a value for each group, NaN where it is not known, or 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, TypeVar
 
 import numpy as np
@@ -74,8 +75,8 @@ def differences(minuends: Floats, subtrahends: Floats) -> Floats:
 
 
 def quadratures(*parts: Floats) -> Floats:
-    """Combine independent half-widths."""
-    return np.asarray(np.sqrt(sum(np.square(part) for part in parts)))
+    """Combine independent half-widths: never less than the largest, which squares of small ones would be."""
+    return np.asarray(reduce(np.hypot, parts))
 
 
 def names(sets: npt.NDArray[np.bool_], words: Sequence[str]) -> list[list[str]]:
