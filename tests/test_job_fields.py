@@ -1,5 +1,6 @@
 """What JobSpec declares passes every border: the command line, the API, the database, and back to who asks."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import MISSING, replace
 from datetime import UTC
@@ -23,6 +24,7 @@ TEXTS = {  # something to say for each form of value that an option may have, ot
     "": "true", "N": "2", "D": "61s", "T": "36h", "NAME": "x", "MODEL": "A100", "GIB": "40", "K=V": "a=b", "KEY": "k",
     "W": "100", "5%": "5%", "G": "80", "JOB[:ok|any]": "7:any", "DIR": "/tmp", "NAME[=V]": "A=b", "FILE": __file__,
     "A,B": "stuck", "CPUS": "4", "WEIGHT": "50", "CODE": "75", "FORM": "index", "LIMIT": "70%:slowdown=8%",
+    "IMAGE": "lab/image:1",
 }  # fmt: skip
 OWN = {"checkpoint_signal": "INT", "notify": "late"}
 TOGETHER = {
@@ -37,6 +39,15 @@ FILLED_IN: dict[str, Any] = {
     "noted_files": {"/w/a.py": "1 2 3"},
     "array": ArrayPlace(key="k", index=1, size=2, at_once=1),
 }
+
+
+@pytest.fixture(autouse=True)
+def an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine of containers, which not every machine has."""
+    (tmp_path / "engines").mkdir()
+    (tmp_path / "engines" / "podman").write_text("#!/bin/sh\n")
+    (tmp_path / "engines" / "podman").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'engines'}:{os.environ['PATH']}")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from greenrun.api.as_user import looking_as
 from greenrun.api.job_models import JobOut, jobs_out
 from greenrun.api.job_request import JobIn, to_spec
 from greenrun.api.json_types import RequestModel
-from greenrun.api.needs import variable_problems
+from greenrun.api.needs import container_problems, variable_problems
 from greenrun.api.orders import OrderIn, select_ids
 from greenrun.api.power_limits.allowed_caps import with_allowed_caps
 from greenrun.api.problems import field_problem
@@ -35,7 +35,7 @@ _WHILE_IT_RUNS = frozenset({
     "name", "labels", "priority", "duration", "retries", "retry_on", "finish_by", "stop_on", "notify", "min_saving",
     "run_below_g_per_kwh",
 })  # fmt: skip
-_EXECUTED = frozenset({"command", "workdir", "env_file", "log"})  # what runs as a job's user, and where that writes
+_EXECUTED = frozenset({"command", "container", "workdir", "env_file", "log"})  # what runs as its user, and writes where
 MOST_TRIES = 3  # of an edit, when its jobs change while it is checked
 _ONE_EACH = ("log",)  # what several jobs cannot share
 
@@ -184,17 +184,19 @@ def _edited(
     as_it_is = replace(job.spec, log=job.spec.log and literal(job.spec.log))
     is_other = env is not None or (spec.command, spec.workdir) != (job.spec.command, job.spec.workdir)
     with looking_as(job.uid, daemon.settings):
-        rules = daemon.settings.resources
-        before = [] if env is not None else [*problems_of(as_it_is, job.user, now, here), *rules.problems(job.spec)]
-        wrong = [
-            *rules.problems(spec),
-            *problems_of(checked, job.user, now, here),
-            *_too_late(job, spec, env is not None, now),
-        ]
+        known = job.spec if spec.container == job.spec.container else replace(job.spec, container=None)
+        before = [*_of_the_site(daemon, known), *problems_of(as_it_is, job.user, now, here)] if env is None else []
+        wrong = [*_of_the_site(daemon, spec), *problems_of(checked, job.user, now, here)]
+        wrong += _too_late(job, spec, env is not None, now)
         wrong += variable_problems(spec, daemon.settings.variables) if env is not None else []
         (noted,) = with_noted_files([spec]) if is_other else [spec]
     wrong += vain_dependencies(spec, states) if env is not None else []
     return noted, [row for row in wrong if row not in before]
+
+
+def _of_the_site(daemon: Service, spec: JobSpec) -> Iterator[InputProblem]:
+    yield from daemon.settings.resources.problems(spec)
+    yield from container_problems(spec, daemon.settings.container_engine)
 
 
 def _with_changes(

@@ -82,6 +82,7 @@ class RunOut(ResponseModel):
     slice the settled price where there is one. All three are by an average; `emissions_marginal_g` is by a marginal
     signal alone. `baseline_emissions_g` is what it would have emitted, had its job started as soon as it could, and
     `avoided_g` how much more that is than what it did; both null until that is booked, some time after it ended.
+    `image` is which image its container was made of, by digest, once it has ended; null for one in no container.
     `work` is what the run last reported to have done; its cost in energy is null unless all of that is known. Of
     another one's job that is only listed, all but its times, outcome and devices is null.
     """
@@ -103,6 +104,7 @@ class RunOut(ResponseModel):
     avoided_g: Number
     gpu_utilization: Number = Field(validation_alias="utilization")
     gpu_utilization_coverage: Number = Field(validation_alias="utilization_coverage")
+    image: str | None
     work: Number
     work_unit: str | None
     work_at: ResponseInstant | None

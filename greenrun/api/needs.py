@@ -5,13 +5,14 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from greenrun.core.errors import InputProblem
+from greenrun.core.errors import ExecutorError, InputProblem
 from greenrun.core.jobs.job import JobSpec
 from greenrun.core.jobs.log_names import ID_LETTERS, INDEX_LETTERS, PATTERNS, letters_of, unknown_patterns
 from greenrun.core.jobs.script_argument import script_argument
 from greenrun.core.jobs.site_variables import VariableRules
 from greenrun.executors.command_files.env_file import variables_in
 from greenrun.executors.command_files.programs import DEFAULT_PATH, found_program, why_not_executable
+from greenrun.executors.containers.engines import ContainerEngine, find_engine, is_file, why_not_mounted
 from greenrun.executors.units.account import may
 
 _OF_THE_ID = ID_LETTERS | {"A"}  # patterns that nobody can fill in before the job has its id
@@ -23,7 +24,8 @@ def program_problems(spec: JobSpec) -> Iterator[InputProblem]:
     if why := _why_not_folder(spec.workdir):
         yield InputProblem(field="workdir", message=why)
         return
-    if why := why_not_executable(spec.command[0], spec.workdir, search_path(spec)):
+    is_here = spec.container is None  # else the program is in the image
+    if is_here and (why := why_not_executable(spec.command[0], spec.workdir, search_path(spec))):
         yield InputProblem(field="command", message=why)
     if spec.env_file is not None and (why := _why_not_env_file(spec.env_file)):
         yield InputProblem(field="env_file", message=why)
@@ -54,6 +56,21 @@ def variable_problems(spec: JobSpec, rules: VariableRules) -> Iterator[InputProb
     """Yield which of the job's variables the site does not let it be given."""
     if why := rules.problem(spec.env, env_file_variables(spec)):
         yield InputProblem(field="env", message=why)
+
+
+def container_problems(spec: JobSpec, wanted: ContainerEngine) -> Iterator[InputProblem]:
+    """Yield why the container that a job asks for cannot be made here."""
+    if spec.container is None:
+        return
+    try:
+        find_engine(wanted, spec.container)
+    except ExecutorError as exc:
+        yield InputProblem(field="container", message=str(exc))
+    if why := why_not_mounted([spec.workdir]):
+        yield InputProblem(field="workdir", message=why)
+    path = Path(spec.workdir, spec.container)
+    if is_file(spec.container) and not path.exists():
+        yield InputProblem(field="container", message=f"there is no image {path} that you may read: check its path")
 
 
 def script_of(spec: JobSpec) -> Path | None:

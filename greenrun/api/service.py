@@ -23,6 +23,7 @@ from greenrun.core.jobs.site_variables import VariableRules
 from greenrun.core.jobs.transitions import Edit
 from greenrun.core.planning.model import Placement, Plan, Waiting
 from greenrun.core.planning.power_capping.capping_rule import Capping
+from greenrun.executors.containers.engines import ContainerEngine
 from greenrun.grid.backfill import Backfill
 from greenrun.grid.forecast_quality import ForecastQuality
 from greenrun.grid.sources import Sources
@@ -201,6 +202,7 @@ class ServiceSettings:
     resources: ResourceRules = field(default_factory=ResourceRules)
     default_cap: PowerCap | None = None  # of the power limit, for jobs that do not say
     lowers_power_limits: bool = True
+    container_engine: ContainerEngine = ContainerEngine.AUTO
     hosts: tuple[str, ...] = ()  # names of this host that the metrics may be asked by, beside those of loopback
     is_shared: bool = False  # by users of the machine, as whom their jobs run
     version: str = __version__

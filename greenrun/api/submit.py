@@ -12,7 +12,7 @@ from greenrun.api.advice import of_shared_log, of_untold, warnings_of, warnings_
 from greenrun.api.as_user import looking_as
 from greenrun.api.job_models import JobOut, SubmittedJobOut, job_out, jobs_out
 from greenrun.api.job_request import JobIn, to_spec, to_specs
-from greenrun.api.needs import variable_problems
+from greenrun.api.needs import container_problems, variable_problems
 from greenrun.api.orders import select_ids
 from greenrun.api.power_limits.allowed_caps import cap_warnings, with_allowed_caps
 from greenrun.api.service import Preview, Service
@@ -298,6 +298,7 @@ def _check(
                 *vain_dependencies(each[0], states),
                 *variable_problems(each[0], daemon.settings.variables),
                 *daemon.settings.resources.problems(each[0]),
+                *container_problems(each[0], daemon.settings.container_engine),
             ]
             if each
             else []

@@ -19,7 +19,7 @@ def problems_of(spec: JobSpec, user: str, now: datetime, here: Here) -> list[Inp
 
     What was looked for on this machine is kept in `here`: many jobs of one submission have the same program and folder.
     """
-    looked_for = (spec.workdir, spec.command[0], spec.env.get("PATH"), spec.env_file)
+    looked_for = (spec.workdir, spec.command[0], spec.env.get("PATH"), spec.env_file, spec.container)
     if looked_for not in here:
         here[looked_for] = list(program_problems(spec))
     of_program = here[looked_for]

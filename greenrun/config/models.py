@@ -33,6 +33,7 @@ from greenrun.config.site_power_cap import SitePowerSettings
 from greenrun.config.values import Address, Bytes, Names, OptionalAddress
 from greenrun.core.jobs.site_variables import VariableRules
 from greenrun.core.jobs.spec import GpuIds
+from greenrun.executors.containers.engines import ContainerEngine
 from greenrun.paths import DEFAULT_SOCKET, DEFAULT_STATE, JOB_ENVIRONMENT, find_locks
 from greenrun.providers.settings import Duration, ExpandedPath, PositiveDuration, ProviderSettings, Section
 
@@ -105,6 +106,7 @@ class JobsSettings(Section):
     env_refused: Names = ()
     env_from_file: Names = ()
     gpu_ids: GpuIds = GpuIds.UUID
+    container_engine: ContainerEngine = ContainerEngine.AUTO
     log_cap: Bytes = 2**30
     checkpoint_retention: PositiveDuration = timedelta(days=30)
     max_queued: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000

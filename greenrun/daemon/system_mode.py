@@ -57,6 +57,7 @@ def open_executor(
     executor = LocalExecutor(
         runs_dir=state / "runs", locks_dir=config.paths.locks, on_change=on_change, log_cap_bytes=config.jobs.log_cap,
         devices=devices, gpu_ids=config.jobs.gpu_ids, limits=limits, free_descriptors=free_descriptors,
+        container_engine=config.jobs.container_engine,
     )  # fmt: skip
     return Opened(
         executor=executor, strays=StrayRuns(state / "runs"), checkpoints=CheckpointFolders(state / CHECKPOINTS)
@@ -86,7 +87,7 @@ def _units(
     executor = SystemdExecutor(
         state=state, locks_dir=config.paths.locks, user_of=lambda job_id: store.jobs.job(job_id).uid,
         on_change=on_change, log_cap_bytes=config.jobs.log_cap, devices=devices, gpu_ids=config.jobs.gpu_ids,
-        tasks_max=config.limits.tasks_max, manager=manager,
+        tasks_max=config.limits.tasks_max, manager=manager, container_engine=config.jobs.container_engine,
     )  # fmt: skip
     return Opened(
         executor=executor, strays=StrayUnits(state, manager), checkpoints=UserCheckpoints(UserFolders(state, manager))

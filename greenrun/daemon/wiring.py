@@ -137,6 +137,7 @@ def api_settings(config: Config) -> ServiceSettings:
         resources=resource_rules(config),
         default_cap=config.gpu_power_limit.default_cap,
         lowers_power_limits=config.gpu_power_limit.enabled,
+        container_engine=config.jobs.container_engine,
         hosts=config.api.hosts,
         is_shared=config.server.is_system,
     )

@@ -202,6 +202,7 @@ class RunLifecycle(RunReader, Protocol):
         progress: timedelta | None = None,
         retry_at: datetime | None = None,
         ran: timedelta | None = None,
+        image: str | None = None,
     ) -> bool:
         """End a live run, free its devices and move its job to `job_state` at once; False when it had ended already.
 

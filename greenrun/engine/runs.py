@@ -249,6 +249,7 @@ class RunController:
             reason=judged.reason,
             progress=judged.progress,
             retry_at=judged.retry_at,
+            image=row.status.image,
             now=now,
         )
         self._launched.pop(row.run.id, None)

@@ -11,6 +11,7 @@ from typing import TypeGuard
 from greenrun.clock import by_this_clock, utc_now
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.runs.status import EndedBy, Phase, RunStatus
+from greenrun.executors.containers.engines import image_of
 from greenrun.executors.locks import is_locked
 from greenrun.executors.processes import Identity, Tree, kill_all, send, this_boot
 from greenrun.executors.progress_file import work_of
@@ -58,7 +59,7 @@ def status_of(folder: Path, run: Run, follow: Callable[[Identity], None], said: 
     if isinstance(version := record.get("version"), int) and version > VERSION:
         return RunStatus(phase=Phase.UNKNOWN, detail=f"{folder} was written by a newer greenrun; start that one again")
     found = exited(folder, run) or _unended(folder, run, Identity.from_record(record), follow)
-    return replace(found, log=log_in(record), **work_of(folder))
+    return replace(found, log=log_in(record), image=image_of(folder), **work_of(folder))
 
 
 def own_record(folder: Path, run: Run) -> dict[str, object] | None:

@@ -18,6 +18,7 @@ from greenrun.core.jobs.availability import ProcessOwner
 from greenrun.core.jobs.job import GpuIds, Job, Run
 from greenrun.core.jobs.runs.status import Phase, RunStatus
 from greenrun.executors import run_folder
+from greenrun.executors.containers.engines import ContainerEngine
 from greenrun.executors.inspection import has_begun, own_record, status_of
 from greenrun.executors.leftovers.checkpoints import CHECKPOINTS, CheckpointFolders
 from greenrun.executors.locks import DeviceLocks, is_locked
@@ -65,6 +66,7 @@ class LocalExecutor:
         devices: Callable[[], Sequence[Device]] = tuple,
         gpu_ids: GpuIds = GpuIds.UUID,
         limits: Mapping[str, str] = MappingProxyType({}),
+        container_engine: ContainerEngine = ContainerEngine.AUTO,
         free_descriptors: Callable[[], int] = lambda: 0,
     ) -> None:
         """Create `runs_dir` if it is missing; raise ExecutorError if that fails."""
@@ -72,7 +74,7 @@ class LocalExecutor:
         self._locks = DeviceLocks(locks_dir.absolute())
         self._checkpoints = CheckpointFolders(self._runs_dir.parent / CHECKPOINTS)
         self._log_cap_bytes = log_cap_bytes
-        self._devices, self._gpu_ids = devices, gpu_ids
+        self._devices, self._gpu_ids, self._container_engine = devices, gpu_ids, container_engine
         self._limits, self._free_descriptors = limits, free_descriptors
         self._held: list[int] = []  # for the start that is about to be made
         try:
@@ -269,6 +271,7 @@ class LocalExecutor:
         spec = shim_spec(
             run, job, folder=self._folder(run), checkpoints=checkpoints, log_cap_bytes=self._log_cap_bytes,
             devices=self._devices(), gpu_ids=self._gpu_ids, limits=self._limits,
+            container_engine=self._container_engine,
         )  # fmt: skip
         signature = {"run": run.label, "runs_dir": str(self._runs_dir), "uid": os.getuid(), "pid": os.getpid()}
         with self._locks.held(run.devices, signature) as locks:

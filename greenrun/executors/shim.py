@@ -52,6 +52,7 @@ class Spec:
     runs_dir: str
     folder: str
     command: list[str]
+    helpers: list[str]
     noted_files: dict[str, str]
     workdir: str
     default_env: dict[str, str]
@@ -170,7 +171,7 @@ def run(spec: Spec, kept: list[int], log: Log, waiter: Waiter, ready: int) -> di
     os.close(ready)
     supervision = Supervision(spec, command, waiter, output)
     status = supervision.wait()
-    left = supervision.sweep()
+    left = {pid: name for pid, name in supervision.sweep().items() if name not in spec.helpers}
     if left:
         told.say(f"the command left {processes(len(left))}, ended: {named(left)}")
     cause = supervision.end.cause

@@ -16,6 +16,7 @@ from greenrun.core.formatting import iso_text
 from greenrun.core.jobs.job import GpuIds, Job, Run
 from greenrun.core.jobs.script_argument import own_files
 from greenrun.executors import shim_entry
+from greenrun.executors.containers.engines import HELPERS, ContainerEngine, contained
 from greenrun.executors.run_folder import PROGRESS, SUPERVISES
 
 NO_GPU = "-1"  # HIP reads this as "none", and an empty string as "not set"
@@ -33,12 +34,20 @@ def shim_spec(
     devices: Sequence[Device] = (),
     gpu_ids: GpuIds = GpuIds.UUID,
     limits: Mapping[str, str] = MappingProxyType({}),
+    container_engine: ContainerEngine = ContainerEngine.AUTO,
 ) -> dict[str, object]:
     """Return the shim's specification (`shim.Spec`) except its locks; never store it: it holds the environment.
 
     `devices` are those of the host, from which the vendor of the run's GPUs follows; `gpu_ids` is the form of their
-    names for a job that asks for none, and `limits` are those of a job that states none of its own.
+    names for a job that asks for none, and `limits` are those of a job that states none of its own. Raise ExecutorError
+    where no engine can make the container that it asks for.
     """
+    command: Sequence[str] = job.spec.command
+    if job.spec.container is not None:
+        command = contained(
+            run, job, container_engine, folder=folder, checkpoints=checkpoints, devices=devices,
+            gpu_ids=job.spec.gpu_ids or gpu_ids,
+        )  # fmt: skip
     return {
         "token": run.token,
         "job": run.job_id,
@@ -46,7 +55,8 @@ def shim_spec(
         "devices": run.devices,
         "runs_dir": str(folder.parent),
         "folder": str(folder),
-        "command": job.spec.command,
+        "command": command,
+        "helpers": HELPERS if job.spec.container is not None else (),
         "noted_files": _own_notes(job),
         "workdir": job.spec.workdir,
         "default_env": DEFAULT_ENVIRONMENT,

@@ -79,6 +79,7 @@ def run_of(row: RunRecord) -> Run:
         outcome=Outcome(row.outcome) if row.outcome else None,
         exit_code=row.exit_code,
         log=row.log,
+        image=row.image,
         work=row.work,
         work_unit=row.work_unit,
         work_at=row.work_at,

@@ -104,6 +104,7 @@ class JobRecord(Record, table=True):
     io_weight: int | None = None
     power_cap: str | None = None
     power_cap_note: str | None = None
+    container: str | None = None
 
 
 class RunRecord(Record, table=True):
@@ -132,6 +133,7 @@ class RunRecord(Record, table=True):
     outcome: str | None = None
     exit_code: int | None = None
     log: str | None = None
+    image: str | None = None
     work: float | None = None
     work_unit: str | None = None
     work_at: datetime | None = Field(default=None, sa_type=Instant)

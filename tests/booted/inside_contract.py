@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -224,6 +225,85 @@ def test_nothing_is_started_as_another_account_that_has_got_the_number(bench: Un
     with pytest.raises(ExecutorError, match=f"submitted by dora, whose number {dora} is now that of the account eric"):
         bench.executor.start(run, job)
     assert not bench.executor._manager.state(unit_name(run.token)).is_alive
+
+
+# containers
+
+NO_CONTAINERS = "no container can be made here"
+CONTAINERS_CONF = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]\n'
+STORAGE_CONF = '[storage]\ndriver = "vfs"\n[storage.options.vfs]\nignore_chown_errors = "true"\n'
+
+
+@pytest.fixture
+def podman(folder: Path) -> dict[str, str]:
+    """The environment of jobs in containers of the image `own:1`, which is made of a folder here; else a skip."""
+    busybox = next((path for path in (Path("/bin/busybox"), Path("/usr/bin/busybox")) if path.exists()), None)
+    if shutil.which("podman") is None or busybox is None:
+        pytest.skip(f"{NO_CONTAINERS}: there is no podman or no busybox (Debian's packages)")
+    root = folder / "image"
+    for name in ("bin", "proc", "sys", "dev", "tmp", "etc", "run", "var"):
+        (root / name).mkdir(parents=True)
+    shutil.copy(busybox, root / "bin/busybox")
+    for name in ("sh", "cat", "id", "sleep", "touch"):
+        (root / "bin" / name).symlink_to("busybox")
+    env = {"PATH": "/usr/bin:/bin", "HOME": pwd.getpwuid(ALICE).pw_dir, "XDG_RUNTIME_DIR": str(folder / "xdg")}
+    (folder / "xdg").mkdir()
+    os.chown(folder / "xdg", ALICE, -1)
+    for name, text in (("CONTAINERS_CONF", CONTAINERS_CONF), ("CONTAINERS_STORAGE_CONF", STORAGE_CONF)):
+        (folder / name).write_text(text)
+        env[name] = str(folder / name)
+    if shutil.which("newuidmap") is None:  # then a user has the own number alone in a container
+        for path in (Path("/etc/subuid"), Path("/etc/subgid")):
+            path.write_text("")
+    switch = ["setpriv", f"--reuid={ALICE}", f"--regid={pwd.getpwuid(ALICE).pw_gid}", "--init-groups"]
+    for script in (
+        f"tar -C {root} -c . | podman import - own:1",
+        "podman run --rm --cgroups=disabled --network=host own:1 sh -c :",
+        "podman system migrate",  # which ends the process that it leaves
+    ):
+        done = subprocess.run(
+            [*switch, "sh", "-c", script], env=env, cwd="/", capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            pytest.skip(f"{NO_CONTAINERS}: {done.stderr.strip().splitlines()[-1:]}")
+    return env
+
+
+def test_a_container_is_in_its_runs_unit_with_its_gpu_its_folders_and_its_variables(
+    bench: UnitBench, podman: dict[str, str]
+) -> None:
+    look = 'echo "$KEY in $PWD"; for n in 0 1; do cat /dev/nvidia$n; done 2>&1'
+    look += "; touch made $GREENRUN_CHECKPOINT_DIR/c; exit 7"
+    run = bench.start(
+        "sh", "-c", look, container="own:1", env={**podman, "KEY": "topsecret"}, devices=("GPU-a",)
+    )  # fmt: skip
+    status = bench.end(run)
+    said = [line for line in Path(status.log or "").read_text().splitlines() if not line.startswith("time=")]
+    assert (status.exit_code, said[0]) == (7, f"topsecret in {bench.workdir}")
+    assert [line.rpartition(": ")[2] for line in said[1:]] == ["No such device or address", "No such file or directory"]
+    assert ((status.image or "").partition("@sha256:")[0], status.left) == ("own:1", 0)
+    assert (bench.workdir / "made").stat().st_uid == ALICE
+
+
+def test_what_is_in_a_container_gets_signals_and_ends_with_its_run(bench: UnitBench, podman: dict[str, str]) -> None:
+    script = "trap 'echo got; exit 3' TERM; touch up; while :; do sleep 0.05; done"
+    run = bench.start("sh", "-c", script, container="own:1", env=podman)
+    until(lambda: (bench.workdir / "up").exists())
+    tasks = Path(f"/sys/fs/cgroup/greenrun.slice/{unit_name(run.token)}/cgroup.procs").read_text().split()
+    assert "sh" in {Path(f"/proc/{pid}/comm").read_text().strip() for pid in tasks}
+    words = b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in tasks)
+    assert podman["HOME"].encode() + b":" not in words
+    bench.executor.stop(run, "test")
+    status = bench.end(run)
+    assert (status.ended_by, status.exit_code, "got" in Path(status.log or "").read_text()) == (EndedBy.STOP, 3, True)
+    deaf = bench.start(
+        "sh", "-c", "trap '' TERM; touch deaf; while :; do sleep 0.05; done", container="own:1", env=podman,
+        grace=timedelta(0),
+    )  # fmt: skip
+    until(lambda: (bench.workdir / "deaf").exists())
+    bench.executor.stop(deaf, "test")
+    bench.end(deaf)
+    assert not Path(f"/sys/fs/cgroup/greenrun.slice/{unit_name(deaf.token)}").exists()
 
 
 # limits

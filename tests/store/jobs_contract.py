@@ -37,6 +37,7 @@ EVERYTHING = JobSpec(
     memory_gib=32.5,
     cpus=2.5,
     io_weight=50,
+    container="lab/image:1",
     duration=timedelta(hours=6, microseconds=1),
     duration_source=DurationSource.LEARNED,
     duration_note="learned from 3 finished jobs named big",

@@ -94,7 +94,7 @@ def state_job(given: Mapping[str, Value], command: Sequence[str], context: Submi
     unused = _unused(given)
     problems += [InputProblem(field=given[name].where, message=_UNUSED) for name in unused]
     wrong |= {OPTIONS[name].field for name in unused}
-    lacking = _missing(command, workdir, _search_path(job))
+    lacking = [] if command and job.get("container") else _missing(command, workdir, _search_path(job))
     process = {name: value for name, value in (("umask", context.umask), ("limits", context.limits)) if value}
     job |= process | {"git_commit": environment.git_commit(workdir)}
     wrong |= set() if command else {"command"}

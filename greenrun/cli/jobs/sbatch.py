@@ -48,7 +48,7 @@ _REFUSED = {
     "clusters": "greenrun has this machine alone",
     "cluster-constraint": "greenrun has this machine alone",
     "nodefile": "greenrun has this machine alone",
-    "container": "greenrun starts no containers; start one in the script",
+    "container": "greenrun knows no OCI bundles; name an image by #GREENRUN --container",
     "bb": "greenrun has no burst buffers", "bbf": "greenrun has no burst buffers",
     "uid": "greenrun runs a job as the user who submits it",
     "gpus-per-socket": "greenrun does not tell sockets apart; ask for --gpus instead",

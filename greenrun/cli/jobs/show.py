@@ -139,6 +139,7 @@ def _facts(job: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
 def _what_runs(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     commit = job.get("git_commit")
     yield "command", text.printable(shlex.join(job["command"]))
+    yield "container", text.printable(job.get("container") or "")
     yield "folder", text.printable(job.get("workdir") or "") + (f" (at commit {commit[:12]})" if commit else "")
 
 
@@ -208,6 +209,8 @@ def _run_lines(
         marginal = mass_text(run["emissions_marginal_g"])
         yield f"  {'marginal:':<11} {marginal} CO2e by the marginal signal, in no other sum"
     yield from _work_lines(run, now)
+    if run.get("image"):
+        yield f"  {'image:':<11} {text.printable(run['image'])}"
     if run["log"]:
         yield f"  {'log:':<11} {text.printable(run['log'])}"
 

@@ -189,7 +189,8 @@ class Job:
 class Run:
     """One execution of a job. It is live until `outcome` is set; `devices` are UUIDs it alone holds meanwhile.
 
-    `ran` is how long it ran by a clock that nobody can set, where that is known.
+    `ran` is how long it ran by a clock that nobody can set, where that is known. `image` is which image its container
+    was made of, by digest where that is known; None for one in no container.
     `work` is how much it last said to have done, in `work_unit`, at `work_at`; None as long as it said nothing.
     """
 
@@ -205,6 +206,7 @@ class Run:
     outcome: Outcome | None = None
     exit_code: int | None = None
     log: str | None = None
+    image: str | None = None
     work: float | None = None
     work_unit: str | None = None
     work_at: datetime | None = None

@@ -147,6 +147,12 @@ def _umask(value: str) -> str:
     return f"{int(value, 8):03o}"
 
 
+def _image(value: str) -> str:
+    if not value or value.startswith("-") or any(sign.isspace() for sign in value):
+        raise ValueError("must be the name of an image, or the path of its file, without spaces and not like an option")
+    return value
+
+
 def _limits(values: Mapping[str, str]) -> Mapping[str, str]:
     for name, text in values.items():
         if name not in LIMITS:
@@ -355,6 +361,15 @@ class JobSpec:
     workdir: Annotated[
         FilePath, Check(_absolute), Option(meaning="The folder it runs in", form="DIR", default="this one")
     ]
+    container: Annotated[
+        Text | None,
+        Check(_image),
+        Option(
+            meaning="Run it in a container of this image",
+            more=", by podman or apptainer: a name, or the path of a file",
+            form="IMAGE",
+        ),
+    ] = None
     env: Annotated[
         Mapping[str, Word],
         Length(0, 1024),

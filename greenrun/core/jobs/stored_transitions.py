@@ -275,6 +275,7 @@ class RunTransitions(ABC):
         progress: timedelta | None = None,
         retry_at: datetime | None = None,
         ran: timedelta | None = None,
+        image: str | None = None,
     ) -> bool:
         """End a live run, free its devices and move its job to `job_state` at once; False when it had ended already.
 
@@ -284,7 +285,7 @@ class RunTransitions(ABC):
         """
         ending = Ending(
             outcome=outcome, exit_code=exit_code, started_at=started_at, ended_at=ended_at, ran=ran, log=log,
-            job_state=job_state, reason=reason, progress=progress, retry_at=retry_at,
+            job_state=job_state, reason=reason, progress=progress, retry_at=retry_at, image=image,
         )  # fmt: skip
         with self._transaction() as stored:
             run = _run(stored, run_id)

@@ -279,6 +279,7 @@ class Ending:
     reason: Reason
     progress: timedelta | None = None
     retry_at: datetime | None = None
+    image: str | None = None
 
     def of(self, run: Run) -> Run:
         """Return the run as it ended."""
@@ -290,6 +291,7 @@ class Ending:
             ended_at=self.ended_at,
             ran=self.ran,
             log=self.log or run.log,
+            image=self.image or run.image,
         )
 
 

@@ -20,6 +20,7 @@ from greenrun.core.jobs.availability import ProcessOwner
 from greenrun.core.jobs.job import GpuIds, Job, Run
 from greenrun.core.jobs.runs.status import Phase, RunStatus
 from greenrun.executors import run_folder
+from greenrun.executors.containers.engines import ContainerEngine
 from greenrun.executors.inspection import own_record
 from greenrun.executors.leftovers.checkpoints import CHECKPOINTS, CheckpointFolders
 from greenrun.executors.locks import DeviceLocks
@@ -62,6 +63,7 @@ class SystemdExecutor:
         devices: Callable[[], Sequence[Device]] = tuple,
         gpu_ids: GpuIds = GpuIds.UUID,
         limits: Mapping[str, str] = MappingProxyType({}),
+        container_engine: ContainerEngine = ContainerEngine.AUTO,
         tasks_max: int = 0,
         manager: ServiceManager | None = None,
     ) -> None:
@@ -71,7 +73,7 @@ class SystemdExecutor:
         self._user_of, self._uids = user_of, dict[int, int]()
         self._log_cap_bytes = log_cap_bytes
         self._devices, self._gpu_ids, self._limits = devices, gpu_ids, limits
-        self._tasks_max = tasks_max
+        self._tasks_max, self._container_engine = tasks_max, container_engine
         self._manager = manager or ServiceManager()
         self._users = UserFolders(self._state, self._manager)
         self._mirror = RunMirror(self._state / RUNS)
@@ -253,6 +255,7 @@ class SystemdExecutor:
         spec = shim_spec(
             run, job, folder=self._folder(run), checkpoints=checkpoints, log_cap_bytes=self._log_cap_bytes,
             devices=self._devices(), gpu_ids=self._gpu_ids, limits=self._limits,
+            container_engine=self._container_engine,
         )  # fmt: skip
         runs_dir = str(self._state / RUNS)
         signature = {"run": run.label, "runs_dir": runs_dir, "uid": account.uid, "pid": os.getpid()}

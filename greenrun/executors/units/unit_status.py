@@ -15,6 +15,7 @@ from time import monotonic
 from greenrun.clock import utc_now
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.runs.status import Phase, RunStatus
+from greenrun.executors.containers.engines import image_of
 from greenrun.executors.inspection import exited, interrupted, log_in, start_of
 from greenrun.executors.processes import Identity, this_boot
 from greenrun.executors.progress_file import work_of
@@ -50,7 +51,7 @@ def status_of(folder: Path, run: Run, unit: UnitState, said: Said, age_s: Callab
     if isinstance(version := record.get("version"), int) and version > VERSION:
         return RunStatus(phase=Phase.UNKNOWN, detail=f"{folder} was written by a newer greenrun; start that one again")
     found = _alive(folder) if unit.is_alive else _ended(folder, run, record, said)
-    return replace(found, log=log_in(record), **work_of(folder))
+    return replace(found, log=log_in(record), image=image_of(folder), **work_of(folder))
 
 
 def _without_record(folder: Path, run: Run, unit: UnitState, said: Said, age_s: Callable[[], float]) -> RunStatus:

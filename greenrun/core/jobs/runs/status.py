@@ -49,6 +49,7 @@ class RunStatus:
     `changed` says which of the job's own files had changed at its start, since it was submitted.
     `oom_kills` is how many of its processes the kernel killed for want of memory, and `is_own_limit` that this was at
     the limit of the run itself.
+    `image` is which image its container is made of.
     `shortage` is what this machine lacked, where that is why its command was not started.
     """
 
@@ -68,6 +69,7 @@ class RunStatus:
     oom_kills: int = 0
     is_own_limit: bool = False
     shortage: str = ""
+    image: str | None = None
     work: float | None = None
     work_unit: str | None = None
     work_at: datetime | None = None

@@ -1,0 +1,1 @@
+"""Jobs in containers: which engine makes them, and what it is told."""
