@@ -82,6 +82,7 @@ class RunOut(ResponseModel):
     slice the settled price where there is one. All three are by an average; `emissions_marginal_g` is by a marginal
     signal alone. `baseline_emissions_g` is what it would have emitted, had its job started as soon as it could, and
     `avoided_g` how much more that is than what it did; both null until that is booked, some time after it ended.
+    `duration_s` is how long it ran once it has ended, by a clock that nobody can set where that is known.
     `image` is which image its container was made of, by digest, once it has ended; null for one in no container.
     `work` is what the run last reported to have done; its cost in energy is null unless all of that is known. Of
     another one's job that is only listed, all but its times, outcome and devices is null.
@@ -91,6 +92,7 @@ class RunOut(ResponseModel):
     number: int
     started_at: ResponseInstant | None
     ended_at: ResponseInstant | None
+    duration_s: Number
     outcome: Outcome | None
     exit_code: int | None
     devices: list[str]
@@ -312,6 +314,7 @@ def run_out(run: Run, total: Total | None, episodes: Sequence[AnomalyEpisode] = 
     booked = total or Total()
     whole_j = None if booked.quality is Quality.UNKNOWN else booked.energy_j
     done = {
+        "duration_s": run.length.total_seconds() if run.started_at and run.ended_at else None,
         "work_per_kwh": run.work * J_PER_KWH / whole_j if whole_j and run.work else None,
         "energy_per_work_j": whole_j / run.work if whole_j and run.work else None,
     }

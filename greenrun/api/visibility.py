@@ -39,7 +39,7 @@ LISTED_JOB = frozenset({
     "id", "user", "name", "access", "project", "priority", "state", "reason", "held", "cancel_requested", "gpus",
     "gpu_model", "submitted_at", "finished_at", "requeued_at", "retry_at", "duration_s", "planned", "runs",
 })  # fmt: skip
-LISTED_RUN = frozenset({"id", "number", "started_at", "ended_at", "outcome", "devices"})
+LISTED_RUN = frozenset({"id", "number", "started_at", "ended_at", "duration_s", "outcome", "devices"})
 LISTED_PLANNED = frozenset({"start", "end", "pieces", "promised", "put_offs"})
 LISTED_PLACEMENT = LISTED_PLANNED | {"job", "gpus", "late", "reason"}
 LISTED_DETAIL = frozenset({"number", "state", "outcome", "devices", "project", "was"})

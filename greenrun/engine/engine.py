@@ -407,13 +407,13 @@ class Engine:
         return self.availability.occupied(free, self._store.runs.live_runs())
 
     def _next_tick(self, now: datetime) -> datetime:
-        """The soonest of: the regular tick, the next slot edge, start or suspension planned, and known end of a run."""
+        """The soonest of: the regular tick, slot edge and limit, planned start or suspension, known end of a run."""
         pause = self.settings.tick
         at = now + (min(pause, LOOK_EVERY) if self.availability.is_told else pause)
         moments = [edge for placement in self.plan.placements for piece in placement.pieces for edge in piece]
         moments += [placement.start for placement in self.plan.placements[len(self.plan.started_by(now)) :][:1]]
         moments += [self._expected_end(run, now) for run in self._store.runs.live_runs()]
-        moments += filter(None, [self.start_pause.until, self.power_limits.next_look(now)])
+        moments += filter(None, [self.start_pause.until, self.power_limits.next_look(now), self._queue.next_limit])
         if self.zone.forecast is not None:
             moments += filter(None, [self.zone.forecast.series.next_edge(now, at)])
         return min(moment for moment in (at, *moments) if moment > now)

@@ -1,13 +1,13 @@
 """The unfinished jobs, with what is derived from them kept for as long as they stay as they are."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
 from greenrun.core.formatting import instant_text
 from greenrun.core.jobs.dependencies import hopeless
-from greenrun.core.jobs.job import Job, JobSpec, State
+from greenrun.core.jobs.job import LIMIT_SLACK, Job, JobSpec, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.jobs.runs.retries import TOO_LONG
 from greenrun.core.jobs.transitions import SCHEDULER
@@ -44,7 +44,7 @@ class Queue:
         states = self.awaited(job.spec for job in queued)
         self.jobs, self.queued = jobs, queued
         self._last_retry = max((job.retry_at for job in queued if job.retry_at), default=None)
-        limits = (job.limit_passes_at for job in queued if not job.deadline_missed)
+        limits = (job.limit_passes_at for job in jobs.values() if not job.deadline_missed)
         self._first_limit = min((at for at in limits if at is not None), default=None)
         if self._last_id is not None:
             self._last_id = max(self._last_id, max(jobs, default=0))
@@ -71,14 +71,19 @@ class Queue:
             self.refresh()
 
     def count_missed_limits(self, now: datetime) -> None:
-        """Count jobs that wait past a limit of their user's: one that never starts has missed it, too."""
+        """Count jobs that wait or run past a limit of their user's: one that never starts has missed it, too."""
         self.refresh()
         if self._first_limit is None or now <= self._first_limit:
             return
-        missed = [job.id for job in self.queued if not job.deadline_missed and job.misses_limit(now, now)]
+        missed = [job.id for job in self.jobs.values() if not job.deadline_missed and job.has_missed_limit(now)]
         if missed:
             self._store.miss_limits(missed, now=now)
             self.refresh()
+
+    @property
+    def next_limit(self) -> datetime | None:
+        """When to count again, at the first limit of a job's that is not missed yet; None without one."""
+        return None if self._first_limit is None else self._first_limit + LIMIT_SLACK + timedelta(microseconds=1)
 
     def end_unstartable_jobs(self, now: datetime) -> None:
         """Cancel queued jobs on request and those that can never start; expire those that asked not to start late."""

@@ -12,7 +12,7 @@ import structlog
 from greenrun.core.conditions import Condition, ConditionCode
 from greenrun.core.errors import StoreError
 from greenrun.core.formatting import iso_text
-from greenrun.core.jobs.job import Job, Run
+from greenrun.core.jobs.job import LIMIT_SLACK, Job, Run
 from greenrun.core.jobs.trail import EventKind, NewEvent
 from greenrun.core.planning.decisions import expected_end
 from greenrun.core.planning.model import Plan
@@ -93,7 +93,7 @@ class RiskWatch:
         for run in live:
             if run.job_id in jobs:
                 started = run.started_at or run.claimed_at
-                ends[run.job_id] = (started, expected_end(run, jobs[run.job_id], now))
+                ends[run.job_id] = (started, _likely_end(run, jobs[run.job_id], now))
         at_risk = {
             job_id: end
             for job_id, (start, end) in ends.items()
@@ -109,6 +109,18 @@ class RiskWatch:
                 self._told[job_id] = text
                 detail = {"limit": text or None, "expected_end": iso_text(end)}
                 yield jobs[job_id], NewEvent(kind=EventKind.LIMIT_AT_RISK, at=now, detail=detail)
+
+
+def _likely_end(run: Run, job: Job, now: datetime) -> datetime:
+    """Return when a run is expected to end; near its limit, one that has outlasted its estimate is as if it missed it.
+
+    When that ends nobody knows, and each estimate is only a tenth beyond the last one.
+    """
+    end, limit = expected_end(run, job, now), job.limit_passes_at
+    is_overdue = now - (run.started_at or run.claimed_at) >= job.remaining
+    while is_overdue and limit is not None and limit - now < AT_RISK_FOR and end <= limit + LIMIT_SLACK:
+        end = expected_end(run, job, end)
+    return end
 
 
 def told_risks(store: Store, jobs: Collection[int]) -> dict[int, str]:

@@ -28,7 +28,9 @@ RUN = Run(
 
 def test_a_run_carries_what_the_books_have_of_it_and_null_for_what_they_have_not(world: World) -> None:
     said = {"work": 1000.0, "work_unit": "samples", "work_at": NOW}
-    ended = replace(RUN, ended_at=NOW, outcome=Outcome.SUCCEEDED, exit_code=0, log="/tmp/x", **said)
+    ended = replace(
+        RUN, ended_at=NOW, ran=timedelta(seconds=12), outcome=Outcome.SUCCEEDED, exit_code=0, log="/tmp/x", **said
+    )
     episode = AnomalyEpisode(
         anomaly=Anomaly.STUCK, run_id=7, since=NOW - HOUR, until=NOW, text="it has reported no new work"
     )
@@ -43,6 +45,7 @@ def test_a_run_carries_what_the_books_have_of_it_and_null_for_what_they_have_not
         "number": 1,
         "started_at": "2026-03-02T11:00:00Z",
         "ended_at": "2026-03-02T12:00:00Z",
+        "duration_s": 12.0,
         "outcome": "succeeded",
         "exit_code": 0,
         "devices": ["GPU-1"],

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from greenrun.core.errors import DeviceBusy, ExecutorError, StorageFull
 from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.jobs.runs.status import EndedBy
+from greenrun.core.jobs.trail import EventKind
 from greenrun.core.jobs.transitions import Intent
 from greenrun.core.planning.model import Options
 from greenrun.core.units import emissions_g
@@ -267,3 +269,32 @@ def test_a_job_that_never_starts_misses_its_limit_when_that_passes_and_is_counte
             missed.append(store.books.counters().get(("greenrun_deadlines_missed_total", ()), 0))
         assert missed == [0, 1, 1]
         assert store.jobs.job(job.id).state is State.QUEUED
+
+
+@pytest.mark.parametrize(
+    ("more", "limit"),
+    [
+        ({"finish_by": T0 + timedelta(minutes=20)}, timedelta(minutes=20)),
+        ({"max_delay": timedelta(minutes=20), "interruptible": True}, timedelta(minutes=30)),
+        ({"max_delay": timedelta(minutes=20)}, None),
+        ({}, None),
+    ],
+    ids=["finish-by", "interruptible", "started in time", "without"],
+)
+def test_a_run_misses_its_limit_when_that_passes_and_not_when_it_ends(
+    more: dict[str, Any], limit: timedelta | None, tmp_path: Path
+) -> None:
+    """It takes an hour where ten minutes were said, and is counted once."""
+    with open_store(tmp_path) as store:
+        world = World([300] * 20, gpus=1)
+        slow = spec(3600, duration=timedelta(minutes=10), start_now=True, **more)
+        job, _ = store.jobs.add_job(slow, user="ada", uid=1, now=T0)
+        engine, told = new_engine(world, store, world.meter()), []
+        for minutes in (40, 180):
+            run_until(world, engine, T0 + timedelta(minutes=minutes))
+            missed = [event.at - T0 for event in store.jobs.events(job.id) if event.kind == EventKind.LIMIT_MISSED]
+            told.append([round(at / timedelta(seconds=1)) for at in missed])
+        assert told == [[] if limit is None else [limit.total_seconds() + 1]] * 2
+        assert store.jobs.job(job.id).state is State.SUCCEEDED
+        counted = store.books.counters().get(("greenrun_deadlines_missed_total", ()), 0)
+        assert counted == (limit is not None)

@@ -10,7 +10,7 @@ import pytest
 
 from greenrun.core.conditions import Condition, ConditionCode, Effect
 from greenrun.core.errors import StoreError
-from greenrun.core.jobs.job import Job, JobSpec, Run
+from greenrun.core.jobs.job import Job, JobSpec, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.jobs.trail import EventKind, NewEvent
 from greenrun.core.planning.model import Placement, Plan
@@ -84,6 +84,28 @@ def test_a_run_that_takes_too_long_is_a_risk_before_it_is_late(store: Store) -> 
     risks(watch, job, Plan(made_at=NOW), NOW, (run,))
     (event,) = risks(watch, job, Plan(made_at=NOW), NOW + AT_RISK_FOR, (run,))
     assert event.detail["expected_end"] == "2026-11-23T04:00:00Z"
+
+
+def test_a_run_that_has_outlasted_its_estimate_near_its_limit_is_a_risk_before_it_is_late(store: Store) -> None:
+    """The estimate is only a tenth beyond the last one, which is within the limit until that has passed."""
+    job = submitted(store, finish_by=NOW + 1.2 * HOUR)
+    job = replace(job, state=State.RUNNING)
+    run = Run(id=1, job_id=job.id, number=1, token="t", devices=(), claimed_at=NOW, started_at=NOW)
+    watch, limit = RiskWatch({}), NOW + 1.2 * HOUR
+    found = [risks(watch, job, Plan(made_at=NOW), limit - timedelta(seconds=left), (run,)) for left in (600, 40, 29, 5)]
+    assert [len(events) for events in found] == [0, 0, 1, 0]
+    assert found[2][0].detail["expected_end"] > "2026-11-23T04:12:01Z"
+
+
+def test_a_run_that_started_in_time_is_no_risk_however_long_it_takes(store: Store) -> None:
+    job = replace(submitted(store, max_delay=HOUR), state=State.RUNNING)
+    run = Run(id=1, job_id=job.id, number=1, token="t", devices=(), claimed_at=NOW, started_at=NOW)
+    watch = RiskWatch({})
+    assert [risks(watch, job, Plan(made_at=NOW), NOW + hours * HOUR, (run,)) for hours in (1.99, 2.01, 9)] == [
+        [],
+        [],
+        [],
+    ]
 
 
 def test_of_a_limit_that_is_near_is_told_at_once(store: Store) -> None:

@@ -237,7 +237,8 @@ def _run_when(run: Mapping[str, Any], now: datetime) -> str:
     if not run["ended_at"]:
         return f"since {clock_text(started, now, seconds=True)}"
     ended = text.instant(run["ended_at"])
-    length = duration_text((ended - started).total_seconds())
+    ran_s = run.get("duration_s")  # by a clock that nobody can set; else, of an older daemon, by the host's
+    length = duration_text((ended - started).total_seconds() if ran_s is None else ran_s)
     return f"{clock_text(started, now, seconds=True)} to {clock_text(ended, now, seconds=True)} ({length})"
 
 

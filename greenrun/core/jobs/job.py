@@ -54,6 +54,7 @@ class Outcome(StrEnum):
 
 FINISHED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
 LIVE = frozenset({State.STARTING, State.RUNNING})
+LIMIT_SLACK = timedelta(seconds=1)  # a limit is missed by more than that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,25 +165,31 @@ class Job:
 
     @property
     def limit_passes_at(self) -> datetime | None:
-        """From when on a limit of the user's is missed by a job that has not started; None without one."""
+        """From when on a limit of the user's is missed by a job that has not started, or not ended; None without one.
+
+        The start of a job that runs in one piece was in time, or not, once it runs.
+        """
         limits = [] if self.spec.finish_by is None else [self.spec.finish_by]
-        if self.spec.max_delay is not None:
+        if self.spec.max_delay is not None and (self.spec.interruptible or self.state is State.QUEUED):
             takes = self.spec.duration if self.spec.interruptible else timedelta(0)
             limits.append(self.queued_since + self.spec.max_delay + takes)
         return min(limits, default=None)
 
+    def has_missed_limit(self, now: datetime) -> bool:
+        """Whether an unfinished job has missed a limit of its user's by now, whether it waits or runs."""
+        return self.misses_limit(now if self.state is State.QUEUED else self.queued_since, now)
+
     def misses_limit(self, start: datetime, end: datetime) -> bool:
-        """Whether running over `[start, end)` breaks a limit of the user's, by more than a second's slack.
+        """Whether running over `[start, end)` breaks a limit of the user's, by more than LIMIT_SLACK.
 
         A max delay bounds the start of a job that runs in one piece, and the end of one that is interruptible.
         """
-        slack = timedelta(seconds=1)
-        if self.spec.finish_by is not None and end > self.spec.finish_by + slack:
+        if self.spec.finish_by is not None and end > self.spec.finish_by + LIMIT_SLACK:
             return True
         if self.spec.max_delay is None:
             return False
         delay = end - self.spec.duration if self.spec.interruptible else start
-        return delay > self.queued_since + self.spec.max_delay + slack
+        return delay > self.queued_since + self.spec.max_delay + LIMIT_SLACK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

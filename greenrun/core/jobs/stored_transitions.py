@@ -147,7 +147,7 @@ class JobTransitions(ABC):
             stored.keep_all([transitions.end_pause(job, now) for job in jobs])
 
     def miss_limits(self, job_ids: Collection[int], *, now: datetime) -> None:
-        """Count, once each, that these jobs have missed a limit of their user's while they wait."""
+        """Count, once each, that these jobs have missed a limit of their user's while they wait or run."""
         with self._transaction() as stored:
             missed = (transitions.miss_limit(job, now) for job in stored.find_jobs(job_ids).values())
             stored.keep_all([change for change in missed if change is not None])

@@ -360,10 +360,10 @@ def _in_state(job: Job, new: State, **parts: object) -> Job:
 
 
 def miss_limit(job: Job, now: datetime) -> Change | None:
-    """Count that a job which still waits has missed a limit of its user's; None if it has not, or that is counted."""
-    missed, counts = _limit_checked(job, now, now)
-    if not counts or job.state is not State.QUEUED:
+    """Count that a job which waits or runs has missed a limit of its user's; None if it has not, or that is counted."""
+    if job.state in FINISHED or job.deadline_missed or not job.has_missed_limit(now):
         return None
+    missed, counts = _counted_late(job)
     return Change(before=job, job=missed, events=_missed_now(job, missed, now), counts=counts)
 
 
@@ -383,6 +383,10 @@ def _limit_checked(job: Job, begun: datetime, at: datetime) -> tuple[Job, dict[C
     """Count, once per job, that at this instant (its start or end) it has missed a limit of its user's."""
     if job.deadline_missed or not job.misses_limit(begun, at):
         return job, {}
+    return _counted_late(job)
+
+
+def _counted_late(job: Job) -> tuple[Job, dict[CounterKey, float]]:
     return replace(job, deadline_missed=True), {counter_key(DEADLINES_MISSED): 1}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -119,3 +120,15 @@ def test_the_times_of_an_explanation_are_local_and_their_zones_said_once(
     assert lines[2].startswith("Times are in CE")
     assert {"CET", "CEST"} <= set(lines[2].removeprefix("Times are in ").removesuffix(".").split("/"))
     assert json.loads(run("explain", "12", "--json").out)["sentences"] == sentences
+
+
+@pytest.mark.parametrize(
+    ("told", "length"), [({"duration_s": 12.0}, "(12s)"), ({"duration_s": None}, "(59m)"), ({}, "(59m)")]
+)
+def test_a_run_took_as_long_as_was_measured_however_the_clock_was_set_meanwhile(
+    api: FakeApi, run: Run, told: dict[str, Any], length: str
+) -> None:
+    api.get("/v1/jobs/12", job(state="succeeded", planned=None, runs=[run_of(**told)]))
+    api.get("/v1/devices", [])
+    (line,) = [line for line in run("show", "12").out.splitlines() if line.startswith("  when:")]
+    assert line.endswith(length)
