@@ -1,13 +1,15 @@
 """[gpu_power_limit]: whether and when the power limits of GPUs are lowered for jobs that allow it."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator
 
 from greenrun.core.energy.power_limit import PowerCap, parse_power_cap, parse_threshold
-from greenrun.engine.power_limits import PowerLimitSettings
 from greenrun.providers.settings import Duration, Section
+
+if TYPE_CHECKING:
+    from greenrun.engine.power_limits import PowerLimitSettings
 
 
 def _cap(text: str) -> str:
@@ -33,8 +35,10 @@ class GpuPowerLimitSettings(Section):
         return None if cap is None or cap.is_none else cap
 
     @property
-    def in_effect(self) -> PowerLimitSettings:
-        """What the engine goes by."""
+    def in_effect(self) -> "PowerLimitSettings":
+        """What the engine goes by; it is loaded here, since who made a mistake in the settings is told without it."""
+        from greenrun.engine.power_limits import PowerLimitSettings
+
         return PowerLimitSettings(
             is_on=self.enabled, above=parse_threshold(self.dirty_above), change_every=self.change_every
         )
