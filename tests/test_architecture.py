@@ -271,7 +271,7 @@ LAYERS_OF_ONE_SUBJECT = {
     *("accounting", "anomalies", "availability", "baseline", "baselines", "devices", "electricity", "estimate"),
     "events",
     *("fair_share", "forecast", "forecast_quality", "grid", "history", "identity", "jobs", "model"),
-    *("outlook", "problems", "reports", "runs", "schedule", "settings", "status", "stray_runs"),
+    *("outlook", "problems", "reports", "reservations", "runs", "schedule", "settings", "status", "stray_runs"),
     *("ports", "power_limits", "submit", "trace", "trail", "zones"),
 }
 SAME_MODULE = {

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from greenrun.api.job_models import ReasonOut
-from greenrun.api.json_types import RequestModel, ResponseInstant, ResponseModel, attributes
+from greenrun.api.json_types import RequestInstant, RequestModel, ResponseInstant, ResponseModel, attributes
 from greenrun.core.energy.model import Component, Device
 from greenrun.core.jobs.availability import MACHINE, Absence, GpuState
 from greenrun.core.jobs.job import Run
@@ -38,7 +38,8 @@ class DeviceOut(ResponseModel):
     `available` says whether jobs may be started on a GPU once nobody has it, and `unavailable` why not. `processes` are
     those on it that are not of the run which holds it, as last seen; null where that cannot be told. `idle_power_w` is
     what a GPU draws while nobody holds it, learned of the last 28 days; null until that is known. `power_w` is what it
-    drew when it was last asked, in the last seconds; null where it cannot say. Of a job that is hidden from the caller
+    drew when it was last asked, in the last seconds; null where it cannot say. `reserved_next` says for whom and when
+    a GPU is reserved next, if it is. Of a job that is hidden from the caller
     it is only told that the device is `leased`.
     """
 
@@ -58,6 +59,7 @@ class DeviceOut(ResponseModel):
     processes: list[ProcessOut] | None
     idle_power_w: float | None
     power_w: float | None
+    reserved_next: str | None
 
 
 def _gpu(device: Any) -> Any:
@@ -84,6 +86,37 @@ class ResumeIn(RequestModel):
     """Which GPUs to resume, by index, UUID or the beginning of one; none: all that is drained."""
 
     gpus: Annotated[list[Name], Field(max_length=MOST_GPUS)] = Field(default_factory=list)
+
+
+class ReservationOut(ResponseModel):
+    """GPUs that no job gets from `start` to `end`: made by `user`, for `for_user` where that is somebody else, and why.
+
+    One of the settings, which `repeats` every week, has a name and no id; its times are those of now or next.
+    """
+
+    id: int | None
+    name: str
+    gpus: list[str]
+    start: ResponseInstant
+    end: ResponseInstant
+    user: str | None
+    for_user: str | None
+    reason: str
+    repeats: bool
+
+
+class ReservationIn(RequestModel):
+    """What to reserve: GPUs by index, UUID or the beginning of one, or else how many (`count`); from when to when.
+
+    `start` is now where it is not given. `for_user` is whom it is for, if that is somebody else.
+    """
+
+    gpus: Annotated[list[Name], Field(max_length=MOST_GPUS)] = Field(default_factory=list)
+    count: Annotated[int, Field(ge=1, le=MOST_GPUS)] | None = None
+    start: RequestInstant | None = None
+    end: RequestInstant
+    for_user: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = None
+    reason: Why = ""
 
 
 def devices_out(
@@ -121,6 +154,7 @@ def _device_out(
     fields: dict[str, Any] = {"leased": holder is not None}
     fields |= {"leased_by_job": holder and holder.job_id, "leased_by_run": holder and holder.label}
     fields |= {"held_elsewhere": held_elsewhere, **powers, "unavailable": absences}
+    fields |= {"reserved_next": state and state.reserved_next}
     fields |= {"available": state and not absences, "processes": state and state.occupants}
     return DeviceOut.model_validate({**attributes(device), **fields})
 

@@ -23,6 +23,7 @@ from greenrun.core.jobs.site_variables import VariableRules
 from greenrun.core.jobs.transitions import Edit
 from greenrun.core.planning.model import Placement, Plan, Waiting
 from greenrun.core.planning.power_capping.capping_rule import Capping
+from greenrun.core.planning.site_limits.reserved import Reservation
 from greenrun.executors.containers.engines import ContainerEngine
 from greenrun.grid.backfill import Backfill
 from greenrun.grid.forecast_quality import ForecastQuality
@@ -83,6 +84,17 @@ class Host(Protocol):
         self, devices: Collection[str], *, user: str, now: datetime, origin: Origin | None = None
     ) -> Sequence[Drain]:
         """Let jobs be started there again (everywhere, without any); return what is drained then; raise StoreError."""
+
+    def reservations(self, now: datetime) -> Sequence[Reservation]:
+        """Return the reservations that are not over, and those of the settings as they come next, by their names."""
+
+    def reserve(
+        self, asked: Reservation, *, names: Sequence[str], count: int | None, now: datetime, origin: Origin | None
+    ) -> Reservation:
+        """Reserve GPUs that are named, or so many; raise InvalidInput with all that is wrong, or StoreError."""
+
+    def end_reservation(self, number: int, *, user: str, now: datetime, origin: Origin | None) -> Reservation:
+        """End one; raise ReservationNotFound, or StoreError."""
 
     def powers_w(self) -> Mapping[str, float]:
         """Return what each GPU drew in the last seconds, by id; those that cannot say are left out."""

@@ -35,6 +35,7 @@ COMMANDS = {
     "devices": ("greenrun.cli.devices.overview:devices", "Show the devices, who has them, and what keeps jobs away."),
     "drain": ("greenrun.cli.devices.drain:drain", "Start no more jobs on this machine, or on some GPUs."),
     "resume": ("greenrun.cli.devices.drain:resume", "Let jobs start again where it was drained."),
+    "reserve": ("greenrun.cli.devices.reserve:app", "Keep GPUs from jobs for a while, for people who work on them."),
     "forecast": ("greenrun.cli.grid.forecast:forecast", "Show the carbon intensity of the hours to come."),
     "providers": ("greenrun.cli.grid.providers:app", "Show and check the sources of carbon intensity."),
     "zones": ("greenrun.cli.grid.zones:zones", "List the zones that sources serve."),

@@ -30,6 +30,7 @@ _SHORT = {
     "no_limit_left": "waited long enough",
     "provisional": "place may still move",
     "gpus_busy": "GPUs are busy",
+    "reserved": "GPUs are reserved",
     "gives_way": "gives way to others",
     "gpus_held_elsewhere": "GPUs held elsewhere",
     "no_cpu_slots": "no CPU slots",

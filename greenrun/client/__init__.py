@@ -258,6 +258,28 @@ class Client:
         """Let jobs start on these GPUs again (on all that is drained, without any); return what is drained then."""
         return cast(list[Answer], self._request("POST", "/v1/resume", body={"gpus": list(gpus)})[1])
 
+    def reservations(self) -> list[Answer]:
+        """Return the reservations that are not over, and those of the settings as they come next."""
+        return cast(list[Answer], self._get("/v1/reservations"))
+
+    def reserve(
+        self,
+        end: str,
+        *,
+        gpus: Iterable[str] = (),
+        count: int | None = None,
+        start: str | None = None,
+        for_user: str | None = None,
+        reason: str = "",
+    ) -> Answer:
+        """Keep GPUs from jobs until `end`: those that are named, or so many; from now on, or from `start`."""
+        body = {"gpus": list(gpus), "count": count, "start": start, "end": end, "for_user": for_user, "reason": reason}
+        return cast(Answer, self._request("POST", "/v1/reservations", body=body)[1])
+
+    def end_reservation(self, number: int) -> Answer:
+        """End a reservation now, or take it back before it begins; return it."""
+        return cast(Answer, self._request("POST", f"/v1/reservations/{number}/end", body={})[1])
+
     def ledger(self, job_id: int | None = None, limit: int | None = None) -> list[Answer]:
         """Return the latest `limit` ledger entries, of one job or of all."""
         return cast(list[Answer], self._get("/v1/ledger", {"job": job_id, "limit": limit}))

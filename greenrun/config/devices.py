@@ -5,12 +5,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import NoDecode
 
+from greenrun.config.electricity import Clock, Days, Zone
 from greenrun.config.values import Names, parse_names
+from greenrun.core.accounting.weekly import DAY_MIN, Rule, Weekly, parse_clock, parse_days
 from greenrun.core.formatting import duration_text
+from greenrun.core.planning.site_limits.reserved import WeeklyReservation
 from greenrun.meters import settings as meters
 from greenrun.meters.external.answer import UNITS_J
 from greenrun.providers.settings import ExpandedPath, PositiveDuration, Section
@@ -120,6 +124,42 @@ class ConstantSettings(PowerSettings):
     gpus: Count = 0
 
 
+class ReservedSettings(Section):
+    """[devices.reserved.NAME]: hours of every week in which people work on GPUs, and no job gets them."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    gpus: Names = ()
+    count: Annotated[int, Field(ge=1, le=4096)] | None = None
+    start: Clock = Field(default="00:00", alias="from")
+    end: Clock = Field(default="24:00", alias="to")
+    days: Days = "mon-sun"
+    timezone: Zone
+    reason: Annotated[str, Field(max_length=200)] = ""
+
+    @model_validator(mode="after")
+    def _reserves_something(self) -> Self:
+        if bool(self.gpus) == (self.count is not None):
+            raise ValueError("name the GPUs in gpus, or say in count how many (the last ones), and not both")
+        if parse_clock(self.start) == DAY_MIN:
+            raise ValueError('it begins before 24:00; write from = "00:00" and name the day after')
+        return self
+
+    def weekly(self, name: str) -> WeeklyReservation:
+        """Return the same as a value of the core."""
+        rule = Rule(
+            days=parse_days(self.days),
+            start_min=parse_clock(self.start),
+            end_min=parse_clock(self.end),
+            value=1.0,
+        )
+        hours = Weekly.of([rule], None, ZoneInfo(self.timezone))
+        return WeeklyReservation(name=name, hours=hours, gpus=self.gpus, count=self.count or 0, reason=self.reason)
+
+
+Reservations = Annotated[dict[Annotated[str, AfterValidator(_name)], ReservedSettings], Field(max_length=32)]
+
+
 class DevicesSettings(Section):
     """[devices]"""
 
@@ -134,6 +174,7 @@ class DevicesSettings(Section):
     emulated: EmulatedSettings = Field(default_factory=EmulatedSettings)
     constant: ConstantSettings | None = None
     external: ExternalMeters = Field(default_factory=dict)
+    reserved: Reservations = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _counts_once(self) -> Self:

@@ -54,6 +54,10 @@ class JobNotFound(JobError):
     """There is no such job."""
 
 
+class ReservationNotFound(GreenrunError):
+    """There is no such reservation, or it is over."""
+
+
 class AmbiguousJob(JobError):
     """A name that is to mean one job is that of several; says which."""
 

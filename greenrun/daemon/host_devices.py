@@ -4,11 +4,15 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
+from greenrun.clock import utc_now
 from greenrun.core.energy.model import Device, gpus
 from greenrun.core.energy.power_limit import LimitPeriod
+from greenrun.core.errors import ReservationNotFound
 from greenrun.core.jobs.availability import Drain, GpuState
-from greenrun.core.jobs.job import Job, Origin
+from greenrun.core.jobs.job import Job, Origin, Run
+from greenrun.core.planning.decisions import expected_end
 from greenrun.core.planning.power_capping.capping_rule import Capping
+from greenrun.core.planning.site_limits.reserved import Reservation
 from greenrun.engine.availability import Availability
 from greenrun.engine.ports import Executor
 from greenrun.engine.power_limits import PowerLimitController
@@ -54,7 +58,7 @@ class HostDevices:
 
     def gpu_state(self, device: Device) -> GpuState:
         """Return whether jobs may be started on a GPU, and who else uses it, as of the last tick."""
-        return self._availability.state(device)
+        return self._availability.state(device, utc_now())
 
     def drains(self) -> Sequence[Drain]:
         """Return what is drained, by device."""
@@ -76,6 +80,38 @@ class HostDevices:
             self._availability.resume(devices, user=user, now=now, origin=origin)
         self._wake(())
         return self.drains()
+
+    def reservations(self, now: datetime) -> Sequence[Reservation]:
+        """Return the reservations that are not over, and those of the settings as they come next, by their names."""
+        with self._turn:
+            return self._availability.reserved.listed(gpus(self._meter.devices()), now)
+
+    def reserve(
+        self, asked: Reservation, *, names: Sequence[str], count: int | None, now: datetime, origin: Origin | None
+    ) -> Reservation:
+        """Reserve GPUs that are named, or so many; raise InvalidInput with all that is wrong, or StoreError."""
+        with self._turn:
+            busy = {device: at for run, at in self._expected_ends(now) for device in run.devices}
+            kept = self._availability.reserved.reserve_checked(
+                asked, self._meter.devices(), names=names, count=count, busy=busy, now=now, origin=origin
+            )
+        self._wake(())
+        return kept
+
+    def end_reservation(self, number: int, *, user: str, now: datetime, origin: Origin | None) -> Reservation:
+        """End one; raise ReservationNotFound, or StoreError."""
+        with self._turn:
+            ended = self._availability.reserved.end(number, user=user, now=now, origin=origin)
+        if ended is None:
+            raise ReservationNotFound(
+                f"there is no reservation {number}, or it is over; `greenrun reserve list` shows those that there are"
+            )
+        self._wake(())
+        return ended
+
+    def _expected_ends(self, now: datetime) -> list[tuple[Run, datetime]]:
+        live = self._store.runs.live_runs()
+        return [(run, expected_end(run, self._store.jobs.job(run.job_id), now)) for run in live]
 
     def powers_w(self) -> Mapping[str, float]:
         """Return what each GPU drew when it was last asked, in the last seconds."""

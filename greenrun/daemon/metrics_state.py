@@ -52,7 +52,7 @@ class MetricsState:
             signals=lambda: self.signals,
             quota_left=lambda: {web.name: web.quota_left for web in self.webs if web.quota_left is not None},
             plan_changes=lambda: engine.planning.changes, put_offs=lambda: engine.planning.put_offs,
-            gpu_state=engine.availability.state,
+            gpu_state=lambda device: engine.availability.state(device, utc_now()),
             anomalous=lambda: engine.anomalies.ongoing,
             quality=lambda: self.quality.latest, meter=self.meter.health,
             examples=lambda: dict(self.store.runs.examples), write_failures=lambda: self.store.database.write_failures,

@@ -100,6 +100,7 @@ def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provid
         climatology_days=0 if _is_replayed(forecasts) else planner.climatology_days,
         cpu_slots=config.devices.cpu_slots,
         anomalies=config.anomalies.limits,
+        reserved=tuple(row.weekly(name) for name, row in config.devices.reserved.items()),
         merge_within=within(utc_now().astimezone().utcoffset() or timedelta(0)),
         options=Options(
             default_max_delay=planner.default_max_delay,

@@ -4,7 +4,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 
+from greenrun.core.energy.device_names import named, names_text
 from greenrun.core.energy.model import Component, Device, Quality, every_gpu, gpus
 from greenrun.core.errors import MeterError
 from greenrun.core.formatting import count_text
@@ -80,8 +82,13 @@ def gpu_text(device: Device) -> str:
     return f"{device.index} {device.model}{memory} ({device.id}{', EMULATED' if device.emulated else ''})"
 
 
-def check_gpus(settings: MeterSettings, *, is_stated: bool) -> Iterator[Finding]:
-    """Look for GPUs; `is_stated`: the settings name the meters, so that having none is not what they say."""
+def check_gpus(
+    settings: MeterSettings, *, is_stated: bool, reserved: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> Iterator[Finding]:
+    """Look for GPUs; `is_stated`: the settings name the meters, so that having none is not what they say.
+
+    `reserved` are the names of GPUs in each weekly reservation.
+    """
     found = find_devices(replace(settings, cpu_kinds=("none",), external=()))
     if found.problem is not None:
         yield failed(
@@ -100,6 +107,10 @@ def check_gpus(settings: MeterSettings, *, is_stated: bool) -> Iterator[Finding]
         yield _without_gpus(settings.kinds, is_stated=is_stated)
     for device in found.gpus:
         yield _read(device, found.qualities or {})
+    yield from _kept_from_jobs(found, settings, reserved)
+
+
+def _kept_from_jobs(found: Found, settings: MeterSettings, reserved: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
     for device in found.excluded:
         energy = "in the books as nobody's" if device.booked else "not in the books"
         yield ok(
@@ -109,6 +120,15 @@ def check_gpus(settings: MeterSettings, *, is_stated: bool) -> Iterator[Finding]
         )
     for sentence in not_there(found.devices, settings):
         yield warning(Area.GPUS, sentence, "mend the name in devices.exclude, unless that GPU is yet to come")
+    for section, names in reserved.items():
+        for name in names:
+            if not named(name, found.gpus):
+                yield warning(
+                    Area.GPUS,
+                    f"devices.reserved.{section} names {name}, which is no GPU that jobs can be given now; there is "
+                    f"{names_text(found.gpus)}",
+                    "mend the name, unless that GPU is yet to come",
+                )
 
 
 def _without_gpus(kinds: Sequence[str], *, is_stated: bool) -> Finding:

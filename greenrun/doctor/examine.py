@@ -36,7 +36,8 @@ def _by_settings(config: Config, now: datetime, *, runs: bool) -> Iterator[Findi
     yield from check_permissions(config)
     yield from check_system_mode(config.server)
     yield from check_disk(config.paths.state)
-    yield from check_gpus(settings, is_stated=stated["devices.meter"].origin != "default")
+    reserved = {name: row.gpus for name, row in config.devices.reserved.items()}
+    yield from check_gpus(settings, is_stated=stated["devices.meter"].origin != "default", reserved=reserved)
     yield from check_cpu(settings, is_stated=stated["devices.cpu_meter"].origin != "default")
     yield from check_sources(config, now)
     yield from check_prometheus(config, runs=runs)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from greenrun.core.energy.model import Device, GpuUse
+from greenrun.core.energy.model import Device, GpuUse, gpus
 from greenrun.core.errors import ExecutorError
 from greenrun.core.jobs.availability import (
     FREE_AFTER,
@@ -26,6 +26,7 @@ from greenrun.core.jobs.availability import (
 from greenrun.core.jobs.job import Origin, Run
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.engine.ports import DrainStore, Executor, Meter
+from greenrun.engine.site_limits.reserved_gpus import ReservedGpus
 
 log = structlog.get_logger("greenrun.engine.availability")
 
@@ -50,8 +51,9 @@ class _Gpu:
 class Availability:
     """Keeps what meter, executor and users say of GPUs."""
 
-    def __init__(self, meter: Meter, executor: Executor, drains: DrainStore) -> None:
+    def __init__(self, meter: Meter, executor: Executor, drains: DrainStore, reserved: ReservedGpus) -> None:
         self._meter, self._executor, self._store = meter, executor, drains
+        self.reserved = reserved
         self._gpus: dict[str, _Gpu] = {}
         self._drains: Mapping[str, Drain] | None = None  # not read yet
         self._told: Mapping[str, Absence] = {}
@@ -73,13 +75,14 @@ class Availability:
         self._tell(found)
         return found
 
-    def state(self, device: Device) -> GpuState:
-        """Return what is known of a GPU, from memory."""
+    def state(self, device: Device, now: datetime) -> GpuState:
+        """Return what is known of a GPU, from memory, and whether it is reserved."""
         drains = self._drains or {}
         drain = drains.get(MACHINE) or drains.get(device.id)
         machine = [_drained(_name(device), drains[MACHINE])] if MACHINE in drains else []
-        absences = (*_excluded(device), *machine, *self._reasons(device, drains))
-        return GpuState(absences=absences, occupants=self._gpu(device.id).occupants, drain=drain)
+        reserved, coming = self.reserved.told(gpus(self._meter.devices()), device, now)
+        absences = (*_excluded(device), *reserved, *machine, *self._reasons(device, drains))
+        return GpuState(absences=absences, occupants=self._gpu(device.id).occupants, drain=drain, reserved_next=coming)
 
     @property
     def is_told(self) -> bool:

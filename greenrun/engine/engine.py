@@ -24,10 +24,11 @@ from greenrun.core.jobs.runs.anomalies import Limits
 from greenrun.core.jobs.runs.occupancy import Observed
 from greenrun.core.planning.arrivals.learning import MEMORY, MOST, expected_arrivals
 from greenrun.core.planning.capacity import kind_of, pools_of
-from greenrun.core.planning.decisions import Start, decide, expected_end, suspensions
+from greenrun.core.planning.decisions import Start, Suspend, decide, expected_end, suspensions
 from greenrun.core.planning.model import Arrivals, DeviceKind, Options, Placement, Plan, Running, Situation, Waiting
 from greenrun.core.planning.power_cap.power_room import PowerRoom
 from greenrun.core.planning.power_cap.site_power import SitePower
+from greenrun.core.planning.site_limits.reserved import WeeklyReservation, next_reserved, now_reserved
 from greenrun.engine.anomalies import AnomalyDetector
 from greenrun.engine.availability import Availability
 from greenrun.engine.bookkeeping import Bookkeeping
@@ -39,6 +40,7 @@ from greenrun.engine.power.power_watch import PowerWatch
 from greenrun.engine.power_limits import PowerLimitController, PowerLimitSettings
 from greenrun.engine.queue import Queue
 from greenrun.engine.runs import RunController
+from greenrun.engine.site_limits.reserved_gpus import ReservedGpus, must_make_room, reserved_moments
 from greenrun.engine.zone import GridZone, ZoneSettings, ZoneUpdate
 
 log = structlog.get_logger("greenrun.engine.engine")
@@ -59,7 +61,8 @@ class EngineSettings:
     `climatology_days` days measured, and 0 plans with the provider's forecast as it is. `arrivals` are the jobs that
     usually come, `gpus_note` says why there are no more GPUs. Slices that are final are merged inside steps of
     `merge_within`. `resources` is how much there is of what jobs are limited to, by field of a job.
-    `site_power` is the site's power cap; None without one.
+    `site_power` is the site's power cap; None without one. `reserved` are the hours
+    of every week in which GPUs are kept for people.
     """
 
     zone: str | None = None
@@ -80,6 +83,7 @@ class EngineSettings:
     resources: Mapping[str, float] = field(default_factory=dict)
     power_limits: PowerLimitSettings = field(default_factory=PowerLimitSettings)
     site_power: SitePower | None = None
+    reserved: tuple[WeeklyReservation, ...] = ()
 
 
 class Engine:
@@ -121,7 +125,8 @@ class Engine:
         self.power_limits = PowerLimitController(
             store.power_limits, power_limits, lambda: gpus(meter.devices()), self.settings.power_limits
         )
-        self.availability = Availability(meter, executor, store.drains)
+        self.reserved = ReservedGpus(store.reservations, self.settings.reserved)
+        self.availability = Availability(meter, executor, store.drains, self.reserved)
         self._remembered = False
         self._queue = Queue(store.jobs, self.settings.options)
         self._past_use = PastUse(store.runs)
@@ -287,11 +292,17 @@ class Engine:
     def situation(self, now: datetime) -> Situation:
         """Return everything the plan depends on, as it is now."""
         self._queue.refresh()
-        jobs = self._queue.jobs
         known = gpus(self._meter.devices())
         devices = tuple(device.id for device in known)
-        away, machine_away = self.availability.absences(known), self.availability.machine_absence
-        live = [(run, jobs[run.job_id]) for run in self._store.runs.live_runs() if run.job_id in jobs]
+        reserved = self.reserved.ahead(known, now)
+        theirs = now_reserved(reserved, now)  # whoever it is reserved for may use it: that is no news, and has an end
+        away = {
+            device: absence
+            for device, absence in self.availability.absences(known).items()
+            if device not in theirs or absence.code is not ReasonCode.GPUS_USED_BY_OTHERS
+        }
+        machine_away = self.availability.machine_absence
+        live = self._live_jobs()
         kinds = {device.id: kind_of(device) for device in known}
         usable = {} if machine_away else {device: kind for device, kind in kinds.items() if device not in away}
         cpu_slots = 0 if machine_away else self.settings.cpu_slots
@@ -318,6 +329,7 @@ class Engine:
             elsewhere=elsewhere,
             away=away,
             machine_away=machine_away,
+            reserved=reserved,
             cpu_slots=self.settings.cpu_slots,
             cpu_busy=(*(at for run, at in staying.items() if not run.devices), *self._strays_until(now)),
             forecast=self.zone.outlook(now, now + self.settings.horizon),
@@ -356,9 +368,14 @@ class Engine:
     def _carry_out(self, situation: Situation, now: datetime, since: datetime) -> None:
         """Start and suspend what the plan asks for: starts that were planned for `since` or later."""
         power = PowerRoom.of(situation, self.plan)
-        for asked in suspensions(self.plan, situation.running, now, power):
+        making_room = self._making_room(situation, now)
+        asked_already = {asked.job_id for asked in making_room}
+        by_plan = suspensions(self.plan, situation.running, now, power)
+        for asked in (*making_room, *(row for row in by_plan if row.job_id not in asked_already)):
             self._runs.suspend(asked, now)
         in_use = {*situation.busy, *(device for row in situation.running for device in row.devices)}
+        in_use |= now_reserved(situation.reserved, now).keys()
+        until = {device: row.start for device, row in next_reserved(situation.reserved, now).items()}
         pools = {device: pool.name for pool in pools_of(situation) for device in pool.devices}
         free = {device: pool for device, pool in pools.items() if device not in in_use}
         slots = 0 if situation.machine_away else situation.cpu_slots
@@ -370,14 +387,25 @@ class Engine:
         if self.power.is_above:
             queued -= {job.id for job in ready if job.spec.gpus}
         room = power and PowerRoom.of(replace(situation, now=now), self.plan)
-        starts = decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued, power=room)
+        starts = decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued, until=until, power=room)
         if taken := self._just_taken(starts, free):
             free = {device: pool for device, pool in free.items() if device not in taken}
             room = power and PowerRoom.of(replace(situation, now=now), self.plan)
-            starts = decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued, power=room)
+            starts = decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued, until=until, power=room)
         for start in starts:
             self._runs.start(start, now)
         self._tell_pause(ready, now)
+
+    def _making_room(self, situation: Situation, now: datetime) -> list[Suspend]:
+        """Return which interruptible runs are to checkpoint for a reservation, those asked already left out."""
+        if not situation.reserved:
+            return []
+        live = [(run, job) for run, job in self._live_jobs() if run.id not in self._runs.suspending]
+        return must_make_room(live, situation.reserved, now)
+
+    def _live_jobs(self) -> list[tuple[Run, Job]]:
+        jobs = self._queue.jobs
+        return [(run, jobs[run.job_id]) for run in self._store.runs.live_runs() if run.job_id in jobs]
 
     def _tell_pause(self, ready: Sequence[Job], now: datetime) -> None:
         """Say of jobs that were to start that starts pause; once they go on, what the plan says of them."""
@@ -414,6 +442,8 @@ class Engine:
         moments += [placement.start for placement in self.plan.placements[len(self.plan.started_by(now)) :][:1]]
         moments += [self._expected_end(run, now) for run in self._store.runs.live_runs()]
         moments += filter(None, [self.start_pause.until, self.power_limits.next_look(now), self._queue.next_limit])
+        if reserved := self.reserved.ahead(gpus(self._meter.devices()), now):
+            moments += reserved_moments(self._live_jobs(), reserved, now)
         if self.zone.forecast is not None:
             moments += filter(None, [self.zone.forecast.series.next_edge(now, at)])
         return min(moment for moment in (at, *moments) if moment > now)

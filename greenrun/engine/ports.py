@@ -24,6 +24,7 @@ from greenrun.core.jobs.runs.status import EndedBy as EndedBy
 from greenrun.core.jobs.runs.status import Phase as Phase
 from greenrun.core.jobs.runs.status import RunStatus as RunStatus
 from greenrun.core.planning.model import Plan
+from greenrun.core.planning.site_limits.reserved import Reservation
 
 
 class ForecastProvider(Protocol):
@@ -399,6 +400,21 @@ class PowerLimitStore(Protocol):
         """Note how a limit ended, at what the device's limit is now, with an event; False if it had ended already."""
 
 
+class ReservationStore(Protocol):
+    """Keeps which GPUs are reserved for people."""
+
+    def reservations(self) -> Sequence[Reservation]:
+        """Return those that are kept, in order of start; some may be over."""
+
+    def reserve(self, asked: Reservation, *, now: datetime, origin: Origin | None = None) -> Reservation:
+        """Keep one, with an event, and return it with its id; those that are over are forgotten."""
+
+    def end_reservation(
+        self, number: int, *, user: str, now: datetime, origin: Origin | None = None
+    ) -> Reservation | None:
+        """Forget one that is not over, with an event, and return it; None if there is no such."""
+
+
 class EngineStore(Protocol):
     """What the engine keeps, by subject. Acknowledged means durable; every write is one short transaction."""
 
@@ -428,3 +444,6 @@ class EngineStore(Protocol):
 
     @property
     def power_limits(self) -> PowerLimitStore: ...
+
+    @property
+    def reservations(self) -> ReservationStore: ...

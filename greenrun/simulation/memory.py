@@ -22,6 +22,7 @@ from greenrun.core.jobs.selection import JobEntry, entry_of
 from greenrun.core.jobs.stored_transitions import JobTransitions, RunTransitions
 from greenrun.core.jobs.transitions import UNSTORED, Change, EventKind, NewEvent
 from greenrun.core.planning.model import Plan
+from greenrun.core.planning.site_limits.reserved import Reservation
 from greenrun.simulation.memory_grid import GridMemory
 from greenrun.simulation.memory_power_limits import PowerLimitMemory
 
@@ -39,6 +40,7 @@ class MemoryStore:
         self.history = NoHistory()
         self.drains = NoDrains()
         self.power_limits = PowerLimitMemory()
+        self.reservations = NoReservations()
 
 
 class NoDrains:
@@ -57,6 +59,24 @@ class NoDrains:
     ) -> Sequence[Drain]:
         """Return none."""
         return ()
+
+
+class NoReservations:
+    """On a simulated machine only what the settings reserve every week is reserved."""
+
+    def reservations(self) -> Sequence[Reservation]:
+        """Return none."""
+        return ()
+
+    def reserve(self, asked: Reservation, *, now: datetime, origin: Origin | None = None) -> Reservation:
+        """Refuse: nobody asks for this."""
+        raise StoreError("a simulated machine has no reservations but those of every week")
+
+    def end_reservation(
+        self, number: int, *, user: str, now: datetime, origin: Origin | None = None
+    ) -> Reservation | None:
+        """Return none."""
+        return None
 
 
 class JobMemory(JobTransitions, RunTransitions):

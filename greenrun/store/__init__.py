@@ -5,7 +5,8 @@ from types import TracebackType
 from typing import Self
 
 from greenrun.store.database import CONNECTIONS, Database
-from greenrun.store.drains import DrainRepository
+from greenrun.store.devices.drains import DrainRepository
+from greenrun.store.devices.reservations import ReservationRepository
 from greenrun.store.free_pages import rebuild_if_mostly_free, shrink
 from greenrun.store.gpus.power_limits import PowerLimitRepository
 from greenrun.store.grid import GridRepository, Reach
@@ -45,6 +46,7 @@ class Store:
         self.baselines = BaselineRepository(self.database)
         self.drains = DrainRepository(self.database)
         self.power_limits = PowerLimitRepository(self.database)
+        self.reservations = ReservationRepository(self.database)
         self.plans = PlanRepository(self.database)
         self.prices = PriceRepository(self.database)
         self.history = FinishedJobRepository(self.database)

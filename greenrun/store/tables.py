@@ -196,6 +196,21 @@ class PowerLimitRecord(Record, table=True):
     work_after: float | None = None
 
 
+class ReservationRecord(Record, table=True):
+    """GPUs that no job gets over a span of time: made by whom, for whom and why."""
+
+    __tablename__ = "reservations"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: int | None = Field(default=None, primary_key=True)
+    devices: list[str] = Field(sa_type=Json)
+    start: datetime = Field(sa_type=Instant)
+    end: datetime = Field(sa_type=Instant)
+    user: str
+    for_user: str | None = None
+    reason: str
+
+
 class EventRecord(Record, table=True):
     """One change: who, when, from where, and what changed.
 
@@ -462,6 +477,7 @@ SUBMISSIONS = METADATA.tables["submissions"]
 LEASES = METADATA.tables["leases"]
 DRAINS = METADATA.tables["drains"]
 POWER_LIMITS = METADATA.tables["power_limits"]
+RESERVATIONS = METADATA.tables["reservations"]
 EVENTS = METADATA.tables["events"]
 HOOKS = METADATA.tables["hooks"]
 NOTIFICATIONS = METADATA.tables["notifications"]

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,7 @@ from greenrun.core.conditions import Condition
 from greenrun.core.energy.ledger import Entry, Total
 from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Slice, Telemetry
 from greenrun.core.energy.power_limit import LimitPeriod
-from greenrun.core.errors import JobError, JobNotFound, KnownRequest
+from greenrun.core.errors import JobError, JobNotFound, KnownRequest, ReservationNotFound
 from greenrun.core.jobs import transitions
 from greenrun.core.jobs.access import Sharing
 from greenrun.core.jobs.availability import Drain, GpuState
@@ -34,6 +34,8 @@ from greenrun.core.jobs.trail import NewEvent
 from greenrun.core.jobs.transitions import Edit, Intent
 from greenrun.core.planning.model import Placement, Plan
 from greenrun.core.planning.power_capping.capping_rule import Capping
+from greenrun.core.planning.site_limits.reserved import Reservation
+from greenrun.engine.site_limits.reserved_gpus import ReservedGpus
 from greenrun.grid.backfill import Backfill
 from greenrun.grid.forecast_quality import ForecastQuality, SeriesScores
 from greenrun.grid.sources import Sources
@@ -320,6 +322,27 @@ class FakeJobs:
 
 
 @dataclass
+class FakeReservations:
+    """Keeps reservations in memory."""
+
+    def __init__(self) -> None:
+        self.rows: list[Reservation] = []
+
+    def reservations(self) -> Sequence[Reservation]:
+        return self.rows
+
+    def reserve(self, asked: Reservation, *, now: datetime, origin: Origin | None = None) -> Reservation:
+        self.rows.append(replace(asked, id=len(self.rows) + 1))
+        return self.rows[-1]
+
+    def end_reservation(
+        self, number: int, *, user: str, now: datetime, origin: Origin | None = None
+    ) -> Reservation | None:
+        found = next((row for row in self.rows if row.id == number and row.end > now), None)
+        self.rows = [row for row in self.rows if row is not found]
+        return found
+
+
 class FakeStrays:
     """Stray runs that end when they are told to."""
 
@@ -349,6 +372,7 @@ class FakeScheduler:
     elsewhere: dict[str, str] = field(default_factory=dict)
     of_gpu: GpuState = field(default_factory=GpuState)
     drained: list[Drain] = field(default_factory=list)
+    reserved: ReservedGpus = field(default_factory=lambda: ReservedGpus(FakeReservations()))
     wrong: list[Condition] = field(default_factory=list)
     zone: str | None = "GB"
     watched: dict[str, ActiveForecast] = field(default_factory=dict)
@@ -460,6 +484,20 @@ class FakeScheduler:
 
     def cappings(self) -> Mapping[int, Capping]:
         return self.capped
+
+    def reservations(self, now: datetime) -> Sequence[Reservation]:
+        return self.reserved.listed([GPU], now)
+
+    def reserve(
+        self, asked: Reservation, *, names: Sequence[str], count: int | None, now: datetime, origin: Origin | None
+    ) -> Reservation:
+        return self.reserved.reserve_checked(asked, [GPU], names=names, count=count, busy={}, now=now, origin=origin)
+
+    def end_reservation(self, number: int, *, user: str, now: datetime, origin: Origin | None) -> Reservation:
+        ended = self.reserved.end(number, user=user, now=now, origin=origin)
+        if ended is None:
+            raise ReservationNotFound("there is no such reservation")
+        return ended
 
     def powers_w(self) -> Mapping[str, float]:
         return {GPU.id: 301.5}

@@ -387,7 +387,7 @@ def settings_of(model: type[BaseModel], prefix: str) -> Iterator[str]:
         kinds = [] if rows else [field.annotation, *get_args(field.annotation)]
         inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
         if inner is None:
-            yield prefix + name
+            yield prefix + (field.alias or name)
         else:
             yield from settings_of(inner, f"{prefix}{name}.")
 
@@ -421,7 +421,7 @@ def alternatives(text: str) -> list[str]:
 
 def _setting(key: str, providers: dict[str, ProviderSettings]) -> str:
     """The setting that a key states: a provider's is its kind's, and the keys of a `location` are zones."""
-    key = re.sub(r"^(devices[.]external|notify|project)[.][^.]+", r"\1", key)
+    key = re.sub(r"^(devices[.](?:external|reserved)|notify|project)[.][^.]+", r"\1", key)
     key = re.sub(r"^fair_share[.]shares[.].+", "fair_share.shares", key)
     _, name, setting = key.split(".", 2) if key.startswith("provider.") else ("", "", key)
     return f"{providers[name].kind}: {re.sub(r'^location[.].+', 'location', setting)}" if name else setting

@@ -90,7 +90,7 @@ def test_a_short_visitor_is_seen_but_no_plan_goes_without_its_gpu(host: Host) ->
     for visitor in (42, 43):
         host.tell(0, visitor)
         host.tick(SECOND)
-        state = host.engine.availability.state(host.world.devices[0])
+        state = host.engine.availability.state(host.world.devices[0], host.world.now)
         assert ([row.pid for row in state.occupants or ()], state.absences) == ([visitor], ())
         assert host.engine.situation(host.world.now).away == {}
         host.tell(0)
@@ -131,16 +131,18 @@ def test_a_job_goes_on_when_others_come_to_its_gpu_and_those_of_its_own_are_none
     host.world.process_owners = {7: ProcessOwner(user="ada", run=run.label), 42: BOB}
     host.tell(0, 7)
     host.tick(2 * USED_AFTER)
-    assert host.engine.availability.state(host.world.devices[0]).absences == ()
+    assert host.engine.availability.state(host.world.devices[0], host.world.now).absences == ()
     host.tell(0, 7, 42)
     host.tick(SECOND)
     host.tick(USED_AFTER)
-    state = host.engine.availability.state(host.world.devices[0])
+    state = host.engine.availability.state(host.world.devices[0], host.world.now)
     assert [row.text for row in state.absences] == ["used by process 42 of bob"]
     assert host.store.jobs.job(job).state is State.RUNNING
     host.engine = host.restarted()
     host.tick(SECOND)
-    assert [row.pid for row in host.engine.availability.state(host.world.devices[0]).occupants or ()] == [42]
+    assert [
+        row.pid for row in host.engine.availability.state(host.world.devices[0], host.world.now).occupants or ()
+    ] == [42]
 
 
 @pytest.mark.parametrize("is_interruptible", [False, True])

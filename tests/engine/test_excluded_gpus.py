@@ -45,7 +45,7 @@ def test_no_job_gets_it_and_one_that_needs_it_is_told(store: Store) -> None:
     why = engine.plan.reason(big)
     assert why is not None
     assert why.code is ReasonCode.TOO_FEW_GPUS
-    (absence,) = engine.availability.state(world.devices[1]).absences
+    (absence,) = engine.availability.state(world.devices[1], world.now).absences
     assert absence.code is ReasonCode.EXCLUDED
 
 

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from greenrun.core.energy.device_names import named
 from greenrun.core.energy.model import Component, Device, gpus
 from greenrun.core.errors import InvalidInput
 from greenrun.core.jobs.availability import gpus_named
 from greenrun.meters import MeterSettings, open_meter
-from greenrun.meters.arrangement import arranged, named, not_there
+from greenrun.meters.arrangement import arranged, not_there
 from greenrun.meters.settings import EmulatedSettings
 
 UUIDS = ("GPU-aaaa0000-0000-0000-0000-000000000000", "GPU-bbbb0000-0000-0000-0000-000000000001")

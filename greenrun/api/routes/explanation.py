@@ -71,11 +71,14 @@ def gpu_sentences(job: Job, runs: Sequence[Run], devices: Sequence[Device], stat
     if job.state is not State.QUEUED or not job.spec.gpus:
         return []
     states = ((device, state_of(device)) for device in gpus(devices))
-    said = [
-        f"GPU {one.index} is {_wrong(at)}; plans go without it until it is back." for one, at in states if at.absences
-    ]
+    said = [f"GPU {one.index} is {_wrong(at)}; {_planned_without(at)}." for one, at in states if at.absences]
     more = [f"So it is with {len(said) - MOST_GPUS_TOLD} more GPUs."] if len(said) > MOST_GPUS_TOLD else []
     return [*said[:MOST_GPUS_TOLD], *more]
+
+
+def _planned_without(state: GpuState) -> str:
+    codes = {absence.code for absence in state.absences} - {ReasonCode.GPUS_USED_BY_OTHERS}
+    return "jobs are planned around that" if codes == {ReasonCode.RESERVED} else "plans go without it until it is back"
 
 
 def _wrong(state: GpuState) -> str:

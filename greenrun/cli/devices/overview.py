@@ -66,6 +66,7 @@ def gpu_notes(client: "Client", now: datetime) -> list[str]:
 
 def _row(device: "Answer", drains: "Sequence[Answer]", now: datetime) -> list[str]:
     away = list(_state(device, drains, now))
+    ahead = [text.printable(localized_text(device["reserved_next"], now))] if device.get("reserved_next") else []
     job, is_gpu = device["leased_by_job"], device["kind"] == "gpu"
     is_leased = bool(job or device.get("leased"))
     state = "in use" if is_leased else "free"
@@ -74,7 +75,7 @@ def _row(device: "Answer", drains: "Sequence[Answer]", now: datetime) -> list[st
         text.printable(device["model"]),
         "" if device["memory_bytes"] is None else memory_text(device["memory_bytes"]),
         str(job or ""),
-        ", ".join([*([state] if is_leased else []), *away] or [state]) if is_gpu else "",
+        ", ".join([*([state] if is_leased or not away else []), *away, *ahead]) if is_gpu else "",
     ]
 
 

@@ -228,6 +228,12 @@ def _drained(detail: Mapping[str, Any]) -> str:
     return f"{detail['device'] or 'the machine'} is drained{why}"
 
 
+def _reservation(detail: Mapping[str, Any]) -> str:
+    span = " to ".join(instant_text(text.instant(detail[edge])) for edge in ("start", "end"))
+    why = f" ({detail['reason']})" if detail["reason"] else ""
+    return f"reservation {detail['reservation']} of {', '.join(detail['devices'])} from {span}{why}"
+
+
 def _anomaly(detail: Mapping[str, Any]) -> str:
     return f"anomaly {detail['anomaly']} {'began' if detail['began'] else 'is over'}: {detail['text']}"
 
@@ -251,6 +257,8 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     EventKind.DAEMON_STOPPED: lambda detail: f"the daemon stopped, {detail['running']} jobs left running",
     EventKind.DRAINED: _drained,
     EventKind.RESUMED: lambda detail: f"{detail['device'] or 'the machine'} is resumed",
+    EventKind.RESERVED: lambda detail: f"{_reservation(detail)} is made",
+    EventKind.RESERVATION_ENDED: lambda detail: f"{_reservation(detail)} is ended",
     EventKind.LIMIT_MISSED: lambda detail: "missed a limit of its user's",
     EventKind.PAUSE_ENDED: lambda detail: "may be tried again at once, since the clock was set back",
     EventKind.RUN_END_REQUESTED: lambda detail: f"the end of the stray run {detail['run']} was requested",

@@ -21,6 +21,7 @@ _LASTING_FIRST = (
     ReasonCode.EXCLUDED,
     ReasonCode.DRAINED,
     ReasonCode.GPUS_LOST,
+    ReasonCode.RESERVED,
     ReasonCode.GPUS_USED_BY_OTHERS,
     ReasonCode.GPUS_HELD_ELSEWHERE,
 )
@@ -101,12 +102,14 @@ class Absence:
 class GpuState:
     """Why no job may be started on a GPU (nothing: one may), who uses it beside its holder, and what it is drained for.
 
-    `occupants` is None where that cannot be told; they are as last seen, be it only for a moment.
+    `occupants` is None where that cannot be told; they are as last seen, be it only for a moment. `reserved_next` says
+    for whom and when it is reserved next, if it is.
     """
 
     absences: tuple[Absence, ...] = ()
     occupants: tuple[Occupant, ...] | None = None
     drain: Drain | None = None
+    reserved_next: str | None = None
 
 
 def gpus_named(names: Sequence[str], devices: Iterable[Device]) -> list[Device]:

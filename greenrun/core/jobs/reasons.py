@@ -28,6 +28,7 @@ class ReasonCode(StrEnum):
     GPUS_LOST = "gpus_lost"
     DRAINED = "drained"
     EXCLUDED = "excluded"
+    RESERVED = "reserved"
     TOO_FEW_GPUS = "too_few_gpus"
     NO_CPU_SLOTS = "no_cpu_slots"
     RESOURCES_BUSY = "resources_busy"
@@ -91,6 +92,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.GPUS_HELD_ELSEWHERE: "waits for GPUs that are held outside this daemon: {who}",
     ReasonCode.GPUS_USED_BY_OTHERS: "needs {needs} and {have}: {who}",
     ReasonCode.GPUS_LOST: "needs {needs} and {have}: {who}",
+    ReasonCode.RESERVED: "{what}: {who}; {why}",
     ReasonCode.EXCLUDED: "needs {needs} and {have}: {who}",
     ReasonCode.DRAINED: "needs {needs} and {have}: {who}",
     ReasonCode.TOO_FEW_GPUS: "needs {gpus} and this machine has {have}",

@@ -43,6 +43,8 @@ class EventKind(StrEnum):
     DAEMON_STOPPED = "daemon_stopped"
     DRAINED = "drained"
     RESUMED = "resumed"
+    RESERVED = "reserved"
+    RESERVATION_ENDED = "reservation_ended"
     LIMIT_MISSED = "limit_missed"
     PAUSE_ENDED = "pause_ended"
     RUN_END_REQUESTED = "run_end_requested"

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.energy.model import Device
-from greenrun.core.formatting import count_text
+from greenrun.core.formatting import count_text, duration_text
 from greenrun.core.jobs.availability import waits_for
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.planning.model import DeviceKind, Situation
 from greenrun.core.planning.power_cap.site_power import UNCAPPED_MW, SitePower, whole_mw
+from greenrun.core.planning.site_limits.reserved import now_reserved
 
 LITTLE = timedelta(seconds=2)
 EPSILON_S = 1e-6  # instants closer than a microsecond, the resolution of a datetime, are the same
@@ -343,6 +344,35 @@ def until_back(job: Job, situation: Situation) -> Reason | None:
     return waits_for(_asked(job), max((pool.units for pool in usable), default=0), missed) if missed else None
 
 
+def shut_out(job: Job, situation: Situation, pools: Iterable[Pool]) -> Reason | None:
+    """Return why a job waits that can never run in one go between the hours in which GPUs are reserved every week.
+
+    None for one that can, or that may be suspended. There is a pool that suits it.
+    """
+    if not job.spec.gpus or job.spec.interruptible or not any(row.repeats for row in situation.reserved):
+        return None
+    length_s, ready_s = job.remaining.total_seconds(), max(situation.now, job.earliest_start).timestamp()
+    for pool in pools:
+        kept = [row for row in situation.reserved if row.device in pool.devices]
+        if not pool.suits(job) or not any(row.repeats for row in kept):
+            if pool.suits(job):
+                return None
+            continue
+        line = Timeline(pool.units)
+        for row in kept:
+            line.reserve(row.start.timestamp(), row.end.timestamp(), 1)
+        start_s = line.first_fit(ready_s, length_s, job.spec.gpus)
+        if start_s is not None and start_s < max(row.start for row in kept if row.repeats).timestamp():
+            return None
+        if ready_s >= max(row.start for row in kept if row.repeats).timestamp():
+            return None  # what is reserved then is not known yet
+    weekly = sorted({row.name for row in situation.reserved if row.repeats})
+    what = f"waits for {_asked(job)} for {duration_text(job.remaining)} in one go"
+    who = f"GPUs are reserved every week ({', '.join(weekly)}), and never free for that long between"
+    why = "shorten it, make it interruptible, or take GPUs that are not reserved"
+    return because(ReasonCode.RESERVED, what=what, who=who, why=why)
+
+
 def _asked(job: Job) -> str:
     return " ".join([count_text(job.spec.gpus, "GPU"), *_wishes(job)]) if job.spec.gpus else "a CPU slot"
 
@@ -391,6 +421,11 @@ def timelines(situation: Situation, pools: Sequence[Pool]) -> list[Timeline]:
         if line is not None:
             begin_s, end_s = now_s - 1, max(until.timestamp(), now_s)
             line.reserve(begin_s, end_s, 1, mw) if device in home else line.reserve(begin_s, end_s, mw)
+    for row in situation.reserved:
+        start = max(row.start, situation.busy.get(row.device, row.start))  # one that overruns has it, and no other
+        if row.device in home and start < row.end:
+            begin_s = now_s - 1 if start <= situation.now else start.timestamp()
+            rows[home[row.device]].reserve(begin_s, row.end.timestamp(), 1)
     for until in situation.cpu_busy if rows[-1].units else ():
         rows[-1].reserve(now_s - 1, max(until.timestamp(), now_s), 1)
     return rows
@@ -401,7 +436,8 @@ def power_line(situation: Situation, site: SitePower) -> tuple[Timeline, float]:
 
     It is known up to the instant that goes with it, in epoch seconds; later, all is free.
     """
-    others = [device for device in situation.away if device in site.drawn_w and device not in situation.busy]
+    theirs = now_reserved(situation.reserved, situation.now) if situation.reserved else {}
+    others = [one for one in {**situation.away, **theirs} if one in site.drawn_w and one not in situation.busy]
     base_mw = whole_mw(site.base_w(situation.devices)) + sum(map(site.held_mw, others))
     jobs = [*situation.jobs, *(run.job for run in situation.running)]
     latest = max((job.earliest_start for job in jobs), default=situation.now)

@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
+from types import MappingProxyType
 
 from greenrun.core.formatting import duration_text, instant_text, intensity_text
 from greenrun.core.jobs.job import Job, Outcome, Run, State
@@ -17,6 +18,7 @@ from greenrun.core.planning.model import Placement, Plan, Running
 from greenrun.core.planning.power_cap.power_room import PowerRoom
 
 MAX_FRUITLESS = 3  # checkpointed runs in a row that got no further, before a job is given up
+HARDLY = timedelta(seconds=1)  # a run that is planned to end when a reservation begins may start this much late
 FRUITLESS = timedelta(seconds=1)  # nothing is done in so short a run, even where continuing is said to cost nothing
 
 
@@ -50,6 +52,9 @@ class Verdict:
     retry_at: datetime | None = None
 
 
+NEVER = datetime.max.replace(tzinfo=UTC)
+
+
 def decide(
     plan: Plan,
     *,
@@ -57,18 +62,26 @@ def decide(
     free: Mapping[str, str],
     cpu_free: int,
     queued: Collection[int],
+    until: Mapping[str, datetime] = MappingProxyType({}),
     power: PowerRoom | None = None,
 ) -> list[Start]:
     """Return the starts of `queued` jobs that are due at `now` and fit, in the plan's order.
 
-    `free` maps each device that is free to its pool; a placement takes the first ones of its own pool. `power` is what
-    the site's cap leaves, which the starts take of it; None without a cap.
+    `free` maps each device that is free to its pool; a placement takes the first ones of its own pool. One that is
+    reserved (`until` tells from when on) is taken only if the run is expected to end before, and then before others,
+    which longer runs may need. `power` is what the site's cap leaves, which the starts take of it; None without a cap.
     """
     devices, starts = dict(free), []
     for placement in plan.started_by(now):
         if placement.job_id not in queued:
             continue
         own = [device for device, pool in devices.items() if pool == placement.pool]
+        if until and own:
+            begin, end = placement.intervals[0]
+            own = sorted(
+                (device for device in own if now + (end - begin) - HARDLY <= until.get(device, NEVER)),
+                key=lambda device: until.get(device, NEVER),
+            )
         if placement.gpus > len(own) or (not placement.gpus and cpu_free <= 0):
             continue
         if power and not power.take(placement):

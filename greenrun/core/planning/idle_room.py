@@ -11,12 +11,14 @@ from greenrun.core.planning.model import Situation
 from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.scheduling.costing import SAME, Place
 from greenrun.core.planning.search import SearchResult
+from greenrun.core.planning.site_limits.reserved import now_reserved
 from greenrun.core.units import J_PER_KWH
 
 
 def waiting_beside_idle(problem: PlanningProblem, situation: Situation, found: SearchResult) -> Collection[int]:
     """Return the rows that could start now on GPUs, or a CPU slot, that idle, and are not known to emit more then."""
-    free = Counter({True: len(situation.devices) - len(situation.busy)})
+    kept = now_reserved(situation.reserved, situation.now).keys() - situation.busy.keys()
+    free = Counter({True: len(situation.devices) - len(situation.busy) - len(kept)})
     free[False] = situation.cpu_slots - len(situation.cpu_busy)
     waiting: list[int] = []
     for row, place in found.places.items():

@@ -11,6 +11,7 @@ from greenrun.core.jobs.job import Job, State
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.planning.power_cap.site_power import SitePower
 from greenrun.core.planning.precedence.fair_share import Shares
+from greenrun.core.planning.site_limits.reserved import Reserved
 
 MOVED = timedelta(minutes=1)  # a place that changes by less counts as unchanged
 Interval = tuple[datetime, datetime]
@@ -199,7 +200,8 @@ class Situation:
     `busy` maps each device in use to when it is expected back; `cpu_busy` holds the expected ends of jobs without GPUs.
     `elsewhere` names devices that somebody outside this daemon holds; they are in `busy` as well. `away` are those of
     `devices` on which nothing may be started: nobody knows for how long, so a plan goes without them until they are
-    back. `machine_away` says so of all of them and of the CPU slots. `running` are the interruptible jobs that run now
+    back. `machine_away` says so of all of them and of the CPU slots. `reserved` is when some are kept for people, in
+    order of start. `running` are the interruptible jobs that run now
     and may be suspended; their devices are neither in `busy` nor in `away`, nor they in `jobs`.
     `kinds` tells the model and memory of devices; those of one kind form a pool, and a run never mixes pools.
     `gpus_note` says, for people, why there are no more devices and what to set; "" where there is nothing to say.
@@ -223,6 +225,7 @@ class Situation:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     away: Mapping[str, Absence] = field(default_factory=dict)
     machine_away: Absence | None = None
+    reserved: tuple[Reserved, ...] = ()
     cpu_slots: int = 2
     cpu_busy: tuple[datetime, ...] = ()
     forecast: Series | None = None

@@ -17,7 +17,7 @@ from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.arrivals.response import ExpectedArrivals
 from greenrun.core.planning.assemble import assemble_plan
-from greenrun.core.planning.capacity import EPSILON_S, Pool, all_pools, pools_of, too_few, until_back
+from greenrun.core.planning.capacity import EPSILON_S, Pool, all_pools, pools_of, shut_out, too_few, until_back
 from greenrun.core.planning.formulation import planning_problem
 from greenrun.core.planning.idle_room import sooner, waiting_beside_idle
 from greenrun.core.planning.improvement.effort import Effort
@@ -254,7 +254,8 @@ def _not_placeable(job: Job, situation: Situation, pools: Iterable[Pool]) -> Wai
         held_why = job.reason if job.reason and job.reason.code is ReasonCode.HELD else None
         return Waiting(job_id=job.id, reason=held_why or because(ReasonCode.HELD, who="a user", job=job.id))
     if any(pool.suits(job) for pool in pools):
-        return None
+        why = shut_out(job, situation, pools)
+        return Waiting(job_id=job.id, reason=why) if why else None
     if why := until_back(job, situation):
         return Waiting(job_id=job.id, reason=why)
     if not job.spec.gpus:

@@ -15,6 +15,7 @@ from greenrun.core.jobs.dependencies import blocked, crowded_out
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.model import MOVED, Interval, Placement, Plan, Situation
+from greenrun.core.planning.site_limits.reserved import is_same_ahead
 
 MOST_PUT_OFFS = 8  # from then on the last plan's place holds, unless limits or a lack of GPUs forbid it
 
@@ -88,6 +89,7 @@ def needs_replanning(before: Situation | None, plan: Plan, now: Situation) -> bo
         and before.elsewhere == now.elsewhere
         and before.away == now.away
         and before.machine_away == now.machine_away
+        and is_same_ahead(before.reserved, now.reserved, now.now)
         and (before.states is now.states or before.states == now.states)
         and before.arrivals == now.arrivals
         and before.cpu_slots == now.cpu_slots

@@ -29,7 +29,7 @@ from greenrun.core.errors import StoreDamaged
 from greenrun.core.jobs.job import Job, Outcome, Run
 from greenrun.store.columns import among, epoch_s
 from greenrun.store.database import Database
-from greenrun.store.drains import drained_intervals
+from greenrun.store.devices.drains import drained_intervals
 from greenrun.store.grid import series_ids
 from greenrun.store.ledger import counters
 from greenrun.store.ledger.counters import count

@@ -26,11 +26,13 @@ from greenrun.core.planning.power_cap.site_power import MW, power_reason
 from greenrun.core.planning.precedence.room import end_of
 from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.scheduling.costing import SAME, Place, cheapest_suspended
+from greenrun.core.planning.site_limits.reserved import Reserved
 from greenrun.core.units import J_PER_KWH
 
 _CLEAN = (ReasonCode.CLEANEST_WINDOW, ReasonCode.NOW_IS_CLEANEST, ReasonCode.SHARED_WINDOW)
 _WAITED = frozenset(
     {ReasonCode.CLEANEST_WINDOW, ReasonCode.SHARED_WINDOW, ReasonCode.GPUS_BUSY, ReasonCode.GPUS_HELD_ELSEWHERE}
+    | {ReasonCode.RESERVED}
     | {ReasonCode.WAITS_FOR, ReasonCode.GOES_ON, ReasonCode.GIVES_WAY, ReasonCode.RETRY_PAUSE, ReasonCode.POWER_CAP}
 )
 
@@ -161,7 +163,11 @@ class Explainer:
             return None
         wanted_s = self._shortage.wanted_s(row) if code is ReasonCode.GPUS_BUSY else None
         wanted = None if wanted_s is None else datetime.fromtimestamp(wanted_s, UTC)
-        return Held(by=tuple(self._shortage.holders(row)), wanted=wanted)
+        reserved: tuple[Reserved, ...] = ()
+        if self._situation.reserved and self._problem.jobs[row].spec.gpus:
+            soonest_s = float(self._problem.rows.demands.release_s[row])
+            reserved = self._shortage.reserved(row, soonest_s if wanted_s is None else wanted_s)
+        return Held(by=tuple(self._shortage.holders(row)), wanted=wanted, reserved=reserved)
 
     def _least_g(self, row: int) -> float | None:
         """Return the least that a row can emit within its limits, whatever the others do, in g; None if unknown."""

@@ -17,16 +17,21 @@ from greenrun.core.formatting import (
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import SENTENCES, Reason, ReasonCode, because
 from greenrun.core.planning.model import MOVED, Interval, Options, Situation
+from greenrun.core.planning.site_limits.reserved import Reserved, whose_text
 from greenrun.core.planning.stability import MOST_PUT_OFFS
 
 MOST_NAMED = 3  # jobs named in a sentence
 
 
 class Held(NamedTuple):
-    """The jobs, by id, at whose end a row gets its GPUs, and when it would have started if there were enough."""
+    """The jobs, by id, at whose end a row gets its GPUs, and when it would have started if there were enough.
+
+    `reserved` is what keeps it from GPUs that are free, where that is so.
+    """
 
     by: tuple[int, ...]
     wanted: datetime | None
+    reserved: tuple[Reserved, ...] = ()
 
 
 STARTS_WHEN_FREE = frozenset(
@@ -70,6 +75,10 @@ def placement_reason(
             return because(ReasonCode.GIVES_WAY, jobs=_named(spared), at=instant_text(start), why=why)
     if is_out_of_reach:
         return because(ReasonCode.GPUS_HELD_ELSEWHERE, who=_holders(situation))
+    if held and held.reserved:
+        what = f"waits for {_wanted(job)}, expected at {instant_text(start)}"
+        who = whose_text(held.reserved, situation.now)
+        return because(ReasonCode.RESERVED, what=what, who=who, why=why)
     holders = _when_they_end(held.by if held else ())
     return because(ReasonCode.GPUS_BUSY, what=_wanted(job), at=instant_text(start), holders=holders, why=why)
 

@@ -9,6 +9,7 @@ from greenrun.core.planning.power_cap.site_power import MW
 from greenrun.core.planning.precedence.room import end_of, spans_of
 from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.scheduling.costing import SAME, Place
+from greenrun.core.planning.site_limits.reserved import Reserved
 
 JUST_BEFORE_S = 1.0  # a place that is free this long before it begins could begin sooner
 
@@ -61,6 +62,30 @@ class Shortage:
         power = lines[0].power
         found = power.free_between(at_s, at_s + JUST_BEFORE_S / 2) if power is not None else ()
         return min((mw for _, _, mw in found), default=0)
+
+    def reserved(self, row: int, wanted_s: float) -> tuple[Reserved, ...]:
+        """Return what is reserved in the way of a row that could else start before its place, wanted then."""
+        place, demands = self._places[row], self._problem.rows.demands
+        length_s, units = float(demands.length_s[row]), int(demands.units[row])
+        pool = self._problem.pools[place.pool]
+        span = datetime.fromtimestamp(wanted_s, UTC), datetime.fromtimestamp(place.start_s, UTC)
+        kept = [one for one in self._situation.reserved if one.device in pool.devices]
+        if place.start_s <= wanted_s + EPSILON_S or not kept:
+            return ()
+        line = self._lines()[place.pool].twin()
+        for begin_s, end_s in spans_of(self._problem, row, place):
+            line.reserve(begin_s, end_s, -units)
+        now_s = self._problem.now_s
+        for one in kept:  # as `timelines` took them
+            start = max(one.start, self._situation.busy.get(one.device, one.start))
+            if start < one.end:
+                begin_s = now_s - 1 if start <= self._situation.now else start.timestamp()
+                line.reserve(begin_s, one.end.timestamp(), -1)
+        sooner_s = line.first_fit(wanted_s, length_s, units)
+        if sooner_s is None or sooner_s >= place.start_s - EPSILON_S:
+            return ()
+        end = datetime.fromtimestamp(sooner_s + length_s, UTC)
+        return tuple(one for one in kept if one.start < max(end, span[1]) and one.end > span[0])
 
     def start(self, row: int) -> datetime:
         """Return when a row starts."""

@@ -1,0 +1,1 @@
+"""What a site keeps from jobs by the clock."""

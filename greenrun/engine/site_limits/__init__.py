@@ -1,0 +1,1 @@
+"""What a site keeps from jobs, as the engine knows it."""
