@@ -183,19 +183,11 @@ class LocalExecutor:
 
     def held_elsewhere(self, devices: Sequence[str]) -> Mapping[str, str]:
         """Return those devices whose host-wide lock is held, and by whom; raise ExecutorError."""
-        try:
-            return self._locks.held_by_others(devices)
-        except OSError as exc:
-            raise ExecutorError(
-                f"the device locks cannot be read ({exc}); greenrun starts nothing on these GPUs"
-            ) from exc
+        return self._locks.held_by_others(devices)
 
     def owners(self, pids: Collection[int], live: Sequence[Run]) -> Mapping[int, ProcessOwner]:
         """Return whose these processes are, as far as that can be told; raise ExecutorError."""
-        try:
-            return self._owners.of(pids, live)
-        except OSError as exc:
-            raise ExecutorError(f"/proc cannot be read ({exc}); whose the processes are is not known") from exc
+        return self._owners.of(pids, live)
 
     def prune(self, keep: set[str], before: datetime) -> int:
         """Delete the folders last changed before `before`, except the labels in `keep`; return how many.

@@ -46,8 +46,13 @@ class DeviceLocks:
                 os.close(descriptor)
 
     def held_by_others(self, devices: Sequence[str]) -> dict[str, str]:
-        """Return those devices whose lock is held, and by whom; keep no lock."""
-        return {device: self.holder(device) for device in devices if is_locked(self._path(device))}
+        """Return those devices whose lock is held, and by whom; keep no lock. Raise ExecutorError."""
+        try:
+            return {device: self.holder(device) for device in devices if is_locked(self._path(device))}
+        except OSError as exc:
+            raise ExecutorError(
+                f"the device locks cannot be read ({exc}); greenrun starts nothing on these GPUs"
+            ) from exc
 
     def holder(self, device: str) -> str:
         """Return who last signed a device's lock file, as text.

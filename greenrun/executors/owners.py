@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 from greenrun import procfs
+from greenrun.core.errors import ExecutorError
 from greenrun.core.jobs.availability import ProcessOwner
 from greenrun.core.jobs.job import Run
 from greenrun.executors.processes import Identity, this_boot
@@ -34,7 +35,16 @@ class ProcessOwners:
         self._known: dict[int, tuple[str, float]] = {}  # by pid, of which run it was, and when it was last seen
 
     def of(self, pids: Collection[int], live: Sequence[Run]) -> Mapping[int, ProcessOwner]:
-        """Return the owner of each process as far as it can be told; `live` are the runs that have not ended."""
+        """Return the owner of each process as far as it can be told; `live` are the runs that have not ended.
+
+        Raise ExecutorError.
+        """
+        try:
+            return self._found(pids, live)
+        except OSError as exc:
+            raise ExecutorError(f"/proc cannot be read ({exc}); whose the processes are is not known") from exc
+
+    def _found(self, pids: Collection[int], live: Sequence[Run]) -> Mapping[int, ProcessOwner]:
         now_s = monotonic()
         self._known = {pid: (label, at_s) for pid, (label, at_s) in self._known.items() if now_s - at_s < ENDING_S}
         leaders, tokens = self._leaders(live), {run.token: run.label for run in live}

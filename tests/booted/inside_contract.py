@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
+from greenrun.clock import utc_now
 from greenrun.core.energy.model import Device
 from greenrun.core.errors import ExecutorError
 from greenrun.core.jobs.job import Job, Run
@@ -23,11 +25,12 @@ from greenrun.executors.units import account, unit_status
 from greenrun.executors.units.account import account_of, acting_as, may
 from greenrun.executors.units.bus import NotAsked, NotHeard, ServiceManager
 from greenrun.executors.units.controllers import why_not_limited
+from greenrun.executors.units.folder_guard import FolderGuard
 from greenrun.executors.units.systemd_executor import SystemdExecutor
 from greenrun.executors.units.unit_properties import unit_name
 from tests.executors.bench import ENDED, Bench
 from tests.executors.contract import IDLES, ExecutorContract
-from tests.patience import until
+from tests.patience import HANGS_S, until
 
 ALICE, BOB = (pwd.getpwnam(name).pw_uid for name in ("alice", "bob"))
 GPUS = [
@@ -167,6 +170,61 @@ def test_a_start_that_was_not_answered_is_found_again_and_started_once(
     bench.executor.start(run, job)
     assert bench.end(run).exit_code == 0
     assert (bench.workdir / "count").read_text() == "once\n"
+
+
+# folders that hang or are hidden
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
+    """Let what is read of a run's folder wait once this is set, as on a file system that hangs, until the test ends."""
+    began, ended = Event(), Event()
+    real = unit_status.read_record
+
+    def read(folder: str, name: str) -> Any:
+        if began.is_set():
+            ended.wait(HANGS_S)
+        return real(folder, name)
+
+    monkeypatch.setattr(unit_status, "read_record", read)
+    yield began
+    ended.set()
+
+
+def test_a_folder_that_hangs_hides_a_run_and_keeps_nobody_waiting_nor_its_gpu(
+    bench: UnitBench, hanging: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, executor = bench.running("sh", "-c", IDLES, devices=("GPU-a",)), bench.executor
+    started = replace(run, started_at=run.claimed_at)
+    monkeypatch.setattr(executor, "_guard", FolderGuard(0.2))
+    hanging.set()
+    assert executor.poll(started).phase is Phase.RUNNING  # as systemd says
+    assert executor.poll(run).phase is Phase.UNKNOWN  # it is not known whether its command has been started
+    with pytest.raises(ExecutorError, match="has not answered"):
+        executor.checkpoint(started, "the plan")
+    executor.stop(started, "test")
+    until(lambda: executor.poll(started).phase is Phase.UNKNOWN, "its unit is gone, and how it ended is hidden")
+    monkeypatch.setattr(unit_status, "GIVEN_UP_AFTER_S", 0.0)
+    assert executor.poll(started).phase is Phase.LOST
+    assert dict(executor.held_elsewhere(["GPU-a"])) == {}
+
+
+def test_a_run_that_systemd_was_never_asked_for_is_fenced_whatever_hides_its_folder(bench: UnitBench) -> None:
+    run, job = bench.make("true")
+    run = replace(run, claimed_at=utc_now())
+    runs = bench.executor._users.make_for(account_of(ALICE)) / "runs"
+    with acting_as(account_of(ALICE)):
+        runs.mkdir(exist_ok=True)
+        runs.chmod(0)
+    with pytest.raises(ExecutorError, match="was not started"):
+        bench.executor.start(run, job)
+    assert bench.executor.fence(run)
+    runs.chmod(0o700)
+    earlier = replace(run, claimed_at=run.claimed_at - timedelta(hours=1))  # by another daemon, which may have asked
+    runs.chmod(0)
+    with pytest.raises(ExecutorError, match="cannot be told"):
+        bench.executor.fence(earlier)
+    runs.chmod(0o700)
 
 
 # accounts

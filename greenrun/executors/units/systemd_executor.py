@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from signal import SIGTERM
 from types import MappingProxyType
+from typing import TypeVar
 
 from greenrun.clock import utc_now
 from greenrun.core.energy.model import Device
@@ -30,15 +31,18 @@ from greenrun.executors.units import handover
 from greenrun.executors.units.account import Account, account_of, acting_as
 from greenrun.executors.units.bus import NotHeard, ServiceManager, UnitState, UnitWatch
 from greenrun.executors.units.device_nodes import nodes_of
+from greenrun.executors.units.folder_guard import FolderGuard, FolderHangs
 from greenrun.executors.units.run_mirror import RunMirror
 from greenrun.executors.units.unit_owners import UnitOwners
 from greenrun.executors.units.unit_properties import PREFIX, properties, unit_name
-from greenrun.executors.units.unit_status import OF_ITS_USER, Doubts, is_populated, status_of
+from greenrun.executors.units.unit_status import Doubts, is_of_its_user, is_populated, status_of
 from greenrun.executors.units.user_folders import RUNS, UserFolders
 from greenrun.executors.watcher import Watcher
 from greenrun.host_shortage import hold_room, lacking, let_go
 
 LOG_CAP_BYTES = 1 << 30
+PRUNED_WITHIN_S = 600.0  # of one user's folders; what is left then goes next time
+T = TypeVar("T")
 DOUBT = timedelta(seconds=5)  # between how long a run says that it took and its instants
 
 
@@ -90,6 +94,8 @@ class SystemdExecutor:
         self._asked: dict[str, tuple[float, float]] = {}  # since when runs are to checkpoint, and how long they have
         self._seen_at: dict[str, datetime] = {}  # when a run was last seen alive, by token
         self._doubts = Doubts()
+        self._opened_at, self._handed_over = utc_now(), set[str]()
+        self._guard, self._pruning = FolderGuard(), FolderGuard(PRUNED_WITHIN_S)
         self._watcher = Watcher(changed)
         self._ends = UnitWatch(PREFIX, changed)
         self._owners = UnitOwners(self._state / RUNS, self._folder)
@@ -142,8 +148,7 @@ class SystemdExecutor:
                 return RunStatus(
                     phase=Phase.UNKNOWN, detail="its processes are not gone yet, though systemd killed them"
                 )
-            with self._as_user(run):
-                status = self._looked_up(run, unit)
+            status = self._looked_up(run, unit)
         except (OSError, ExecutorError) as exc:
             return RunStatus(phase=Phase.UNKNOWN, detail=f"how it is cannot be told: {exc}")
         return self._kept(run, unit, self._doubts.settled(run, unit, status))
@@ -157,18 +162,24 @@ class SystemdExecutor:
             self._check_reachable()
             is_alive = self._manager.state(unit_name(run.token)).is_alive
             self._users.make_for(self._users.owner_of(self._uid(run)))
-            with self._as_user(run):
-                folder = self._folder(run)
-                folder.parent.mkdir(mode=0o700, exist_ok=True)
-                if own_record(folder, run) is not None:
-                    return False
-                if is_alive:
-                    raise ExecutorError(
-                        f"the unit of run {run.label} is alive and may start its command; greenrun waits"
-                    )
-                return self._put_fence(folder, run)
-        except OSError as exc:
+            return self._as_user(run, lambda: self._fenced(run, is_alive=is_alive))
+        except (OSError, FolderHangs) as exc:
+            if is_of_its_user(exc) and not is_alive and self._was_never_handed_over(run):
+                return True  # whatever its user did to the folder
             raise ExecutorError(f"whether run {run.label} has started cannot be told ({exc}); greenrun waits") from exc
+
+    def _fenced(self, run: Run, *, is_alive: bool) -> bool:
+        folder = self._folder(run)
+        folder.parent.mkdir(mode=0o700, exist_ok=True)
+        if own_record(folder, run) is not None:
+            return False
+        if is_alive:
+            raise ExecutorError(f"the unit of run {run.label} is alive and may start its command; greenrun waits")
+        return self._put_fence(folder, run)
+
+    def _was_never_handed_over(self, run: Run) -> bool:
+        """Whether systemd was certainly never asked to start it: this process claimed it, and did not ask."""
+        return run.token not in self._handed_over and self._opened_at <= run.claimed_at <= utc_now()
 
     def stop(self, run: Run, by: str) -> None:
         """Have systemd stop the unit: TERM to the shim, which gives the command its grace, and KILL to all after it.
@@ -179,8 +190,8 @@ class SystemdExecutor:
         try:
             unit = self._manager.state(name)
             if unit.is_alive and unit.active != "deactivating":
-                with suppress(OSError, ExecutorError), self._as_user(run):  # its user may have made that impossible
-                    self._note_request(run, {"by": by, HOW: "stop"})
+                with suppress(OSError, ExecutorError):  # its user may have made that impossible
+                    self._as_user(run, lambda: self._note_request(run, {"by": by, HOW: "stop"}))
                 self._manager.stop(name)
         except OSError as exc:
             raise ExecutorError(f"run {run.label} could not be stopped ({exc}); greenrun tries again") from exc
@@ -201,29 +212,18 @@ class SystemdExecutor:
             if time.monotonic() - since > limit_s:
                 self._manager.stop(name)
                 return
-            with self._as_user(run):
-                if own_record(self._folder(run), run) is None:
-                    return
-                self._note_request(run, {"by": by, HOW: CHECKPOINT})
-            self._manager.signal_main(name, SIGTERM)
+            if self._as_user(run, lambda: self._note_request(run, {"by": by, HOW: CHECKPOINT})):
+                self._manager.signal_main(name, SIGTERM)
         except OSError as exc:
             raise ExecutorError(f"run {run.label} could not be checkpointed ({exc}); greenrun tries again") from exc
 
     def held_elsewhere(self, devices: Sequence[str]) -> Mapping[str, str]:
         """Return those devices whose host-wide lock is held, and by whom; raise ExecutorError."""
-        try:
-            return self._locks.held_by_others(devices)
-        except OSError as exc:
-            raise ExecutorError(
-                f"the device locks cannot be read ({exc}); greenrun starts nothing on these GPUs"
-            ) from exc
+        return self._locks.held_by_others(devices)
 
     def owners(self, pids: Collection[int], live: Sequence[Run]) -> Mapping[int, ProcessOwner]:
         """Return whose these processes are, as far as that can be told; raise ExecutorError."""
-        try:
-            return self._owners.of(pids, live)
-        except OSError as exc:
-            raise ExecutorError(f"/proc cannot be read ({exc}); whose the processes are is not known") from exc
+        return self._owners.of(pids, live)
 
     def prune(self, keep: set[str], before: datetime) -> int:
         """Delete the folders of all users last changed before `before`, except the labels in `keep`; return how many.
@@ -233,8 +233,11 @@ class SystemdExecutor:
         deleted = 0
         try:
             for account in self._users.accounts():
-                with acting_as(account):
-                    deleted += _prune(self._users.of(account.uid) / RUNS, keep, before)
+                folder = self._users.of(account.uid) / RUNS
+                with suppress(FolderHangs):
+                    deleted += self._pruning.call(
+                        account.uid, partial(_acting, account, partial(_prune, folder, keep, before))
+                    )
             _prune(self._state / RUNS, keep, before)
         except OSError as exc:
             raise ExecutorError(f"old run folders could not be listed ({exc}); they stay") from exc
@@ -249,9 +252,12 @@ class SystemdExecutor:
             )
         nodes = nodes_of(run.devices, self._devices())
         home = self._users.make_for(account)
-        with acting_as(account):
+
+        def make() -> Path:
             (home / RUNS).mkdir(mode=0o700, exist_ok=True)
-            checkpoints = CheckpointFolders(home / CHECKPOINTS).make(run, job)
+            return CheckpointFolders(home / CHECKPOINTS).make(run, job)
+
+        checkpoints = self._as_user(run, make)
         spec = shim_spec(
             run, job, folder=self._folder(run), checkpoints=checkpoints, log_cap_bytes=self._log_cap_bytes,
             devices=self._devices(), gpu_ids=self._gpu_ids, limits=self._limits,
@@ -280,6 +286,7 @@ class SystemdExecutor:
                 json.dump(spec, file)
             os.lseek(memory, 0, os.SEEK_SET)
             with handover.send(memory, ready, locks) as its:
+                self._handed_over.add(run.token)
                 told = properties(run, job, account, nodes, its.fileno(), self._tasks_max)
                 self._manager.start_transient(unit_name(run.token), told)
         except NotHeard:  # it may have been started: `poll` asks again
@@ -294,13 +301,18 @@ class SystemdExecutor:
             os.close(ready)
 
     def _looked_up(self, run: Run, unit: UnitState) -> RunStatus:
-        """Return what the folder of a run says, as its user; raise OSError, ExecutorError."""
+        """Return what the folder of a run says, as its user; raise OSError, ExecutorError.
+
+        Where its user hides that, a run that has started goes on as long as its unit does: so it can be stopped.
+        """
         said, age_s = self._watcher.said(run.token), partial(self._manager.age_s, unit_name(run.token))
         try:
-            return status_of(self._folder(run), run, unit, said, age_s)
-        except OSError as exc:
-            if unit.is_alive or exc.errno not in OF_ITS_USER:
+            return self._as_user(run, lambda: status_of(self._folder(run), run, unit, said, age_s))
+        except (OSError, FolderHangs) as exc:
+            if not is_of_its_user(exc):
                 raise
+            if unit.is_alive and run.started_at is not None:
+                return RunStatus(phase=Phase.RUNNING, started_at=run.started_at)
             return RunStatus(phase=Phase.UNKNOWN, detail=f"how it is cannot be told: {exc}")
 
     def _kept(self, run: Run, unit: UnitState, status: RunStatus) -> RunStatus:
@@ -315,6 +327,7 @@ class SystemdExecutor:
             status = replace(status, started_at=now)
         if status.ended_at is not None:
             self._seen_at.pop(run.token, None)
+            self._handed_over.discard(run.token)
             self._asked.pop(run.token, None)
             if seen_at is not None and seen_at > status.ended_at:
                 status = replace(status, ended_at=seen_at, ran=None)
@@ -331,14 +344,15 @@ class SystemdExecutor:
         if pid:
             self._mirror.begin(run, self._uid(run), pid)
 
-    def _note_request(self, run: Run, request: Mapping[str, str]) -> None:
-        """Write a request for the shim to read, unless the same one or a stop is there."""
+    def _note_request(self, run: Run, request: Mapping[str, str]) -> bool:
+        """Write a request for the shim to read, unless the same one or a stop is there; False without its folder."""
         folder = self._folder(run)
         if own_record(folder, run) is None:
-            return
+            return False
         asked = read_record(str(folder), STOP)
         if asked is None or (asked.get(HOW), request[HOW]) == (CHECKPOINT, "stop"):
             write_record(str(folder), STOP, {"version": VERSION, **request}, sync=False)
+        return True
 
     def _put_fence(self, folder: Path, run: Run) -> bool:
         fence = folder.parent / f"{TEMPORARY}{run.token}-barred-{os.getpid()}"
@@ -357,7 +371,7 @@ class SystemdExecutor:
             run_folder.discard(str(fence))
 
     def _is_in_place(self, run: Run) -> bool:
-        with self._as_user(run):
+        def look() -> bool:
             folder = self._folder(run)
             if os.path.lexists(folder) and own_record(folder, run) is None:
                 raise StartPostponed(
@@ -365,16 +379,20 @@ class SystemdExecutor:
                 )
             return folder.exists()
 
+        return self._as_user(run, look)
+
     def _uid(self, run: Run) -> int:
         if run.job_id not in self._uids:
             self._uids[run.job_id] = self._user_of(run.job_id)
         return self._uids[run.job_id]
 
-    @contextmanager
-    def _as_user(self, run: Run) -> Iterator[None]:
-        """Act as a run's user, who may have no account any more: what is in the user's folder is there all the same."""
-        with acting_as(self._users.owner_of(self._uid(run))):
-            yield
+    def _as_user(self, run: Run, look: Callable[[], T]) -> T:
+        """Do something in the folder of a run's user, as this user; raise FolderHangs where that takes too long.
+
+        The user may have no account any more: what is in the folder is there all the same.
+        """
+        owner = self._users.owner_of(self._uid(run))
+        return self._guard.call(owner.uid, partial(_acting, owner, look))
 
     def _folder(self, run: Run) -> Path:
         return self._users.of(self._uid(run)) / RUNS / run.label
@@ -386,6 +404,11 @@ class SystemdExecutor:
 
     def _is_own(self, signature: Mapping[str, object], run: Run) -> bool:
         return (signature.get("run"), signature.get("runs_dir")) == (run.label, str(self._state / RUNS))
+
+
+def _acting(account: Account, look: Callable[[], T]) -> T:
+    with acting_as(account):
+        return look()
 
 
 def _prune(folder: Path, keep: Collection[str], before: datetime) -> int:

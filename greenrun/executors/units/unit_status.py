@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic
 
 from greenrun.clock import utc_now
+from greenrun.core.errors import ExecutorError
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.runs.status import Phase, RunStatus
 from greenrun.executors.containers.engines import image_of
@@ -21,6 +22,7 @@ from greenrun.executors.processes import Identity, this_boot
 from greenrun.executors.progress_file import work_of
 from greenrun.executors.run_folder import BARRED, CHECKPOINT, EXIT, HOW, RUN, STOP, VERSION, read_record
 from greenrun.executors.units.bus import UnitState
+from greenrun.executors.units.folder_guard import FolderHangs
 from greenrun.executors.units.unit_properties import SLICE
 from greenrun.executors.watcher import Said
 from greenrun.host_shortage import unmarked
@@ -97,6 +99,11 @@ def is_populated(name: str, root: Path = CGROUPS) -> bool:
     with suppress(OSError):
         return "populated 1" in (root / SLICE / name / "cgroup.events").read_text(encoding="ascii").splitlines()
     return False
+
+
+def is_of_its_user(exc: OSError | ExecutorError) -> bool:
+    """Whether the user of a run may be why its folder cannot be read."""
+    return isinstance(exc, FolderHangs) or (isinstance(exc, OSError) and exc.errno in OF_ITS_USER)
 
 
 class Doubts:
