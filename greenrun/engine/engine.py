@@ -314,7 +314,7 @@ class Engine:
         busy |= dict.fromkeys(elsewhere, now + ELSEWHERE_FOR)
         used = {device for device, absence in away.items() if absence.code is ReasonCode.GPUS_USED_BY_OTHERS}
         every = every_gpu(self._meter.devices())
-        power = self.power.site(every, live, running.keys(), {*elsewhere, *used}, now)
+        power = self.power.site(every, live, self._queue.queued, {*elsewhere, *used}, now)
         return Situation(
             now=now,
             jobs=self._queue.queued,
@@ -439,6 +439,7 @@ class Engine:
         pause = self.settings.tick
         at = now + (min(pause, LOOK_EVERY) if self.availability.is_told else pause)
         moments = [edge for placement in self.plan.placements for piece in placement.pieces for edge in piece]
+        moments += self._suspensions_for_power() if self.settings.site_power else []
         moments += [placement.start for placement in self.plan.placements[len(self.plan.started_by(now)) :][:1]]
         moments += [self._expected_end(run, now) for run in self._store.runs.live_runs()]
         moments += filter(None, [self.start_pause.until, self.power_limits.next_look(now), self._queue.next_limit])
@@ -447,6 +448,16 @@ class Engine:
         if self.zone.forecast is not None:
             moments += filter(None, [self.zone.forecast.series.next_edge(now, at)])
         return min(moment for moment in (at, *moments) if moment > now)
+
+    def _suspensions_for_power(self) -> list[datetime]:
+        """When jobs that run are asked to checkpoint in time for a lower cap, if they are to be suspended for that."""
+        jobs = {run.job_id: self._store.jobs.job(run.job_id) for run in self._store.runs.live_runs()}
+        return [
+            end - jobs[row.job_id].spec.grace
+            for row in self.plan.placements
+            if row.job_id in jobs
+            for _, end in row.pieces[:-1]
+        ]
 
     def _expected_end(self, run: Run, now: datetime) -> datetime:
         return expected_end(run, self._store.jobs.job(run.job_id), now)

@@ -15,10 +15,17 @@ class Small:
     watts: float
 
 
-def best_g(jobs: Sequence[Small], intensities: Sequence[float], gpus: int, step_minutes: int) -> float | None:
+def best_g(
+    jobs: Sequence[Small],
+    intensities: Sequence[float],
+    gpus: int,
+    step_minutes: int,
+    caps_w: Sequence[float] | None = None,
+) -> float | None:
     """Return the least emissions of any plan that meets all limits, in g; None when there is none.
 
-    `intensities` are means over each step, in g/kWh; nothing may run beyond the last.
+    `intensities` are means over each step, in g/kWh; nothing may run beyond the last. `caps_w` is what all jobs may
+    draw together in each step, if that is capped.
     """
     sums = [0.0]
     for value in intensities:
@@ -33,7 +40,7 @@ def best_g(jobs: Sequence[Small], intensities: Sequence[float], gpus: int, step_
     ahead = [0.0]
     for cost in reversed(costs):
         ahead.insert(0, ahead[0] + min(cost.values()))
-    free = [gpus] * len(intensities)
+    free = [(gpus, cap_w) for cap_w in caps_w or [float("inf")] * len(intensities)]
     return _search(order, costs, ahead, free, 0, 0.0, None)
 
 
@@ -42,7 +49,7 @@ def _starts(job: Small, steps: int) -> range:
 
 
 def _search(
-    order: list[Small], costs: list[dict[int, float]], ahead: list[float], free: list[int],
+    order: list[Small], costs: list[dict[int, float]], ahead: list[float], free: list[tuple[int, float]],
     nth: int, spent: float, best: float | None,
 ) -> float | None:  # fmt: skip
     """Try the starts of one job after another, the cheapest first, and leave off what cannot beat the best so far."""
@@ -53,12 +60,12 @@ def _search(
         if best is not None and spent + cost + ahead[nth + 1] >= best - 1e-9:
             break
         span = range(start, start + job.length)
-        if any(free[at] < job.gpus for at in span):
+        if any(free[at][0] < job.gpus or free[at][1] < job.watts for at in span):
             continue
         for at in span:
-            free[at] -= job.gpus
+            free[at] = free[at][0] - job.gpus, free[at][1] - job.watts
         found = _search(order, costs, ahead, free, nth + 1, spent + cost, best)
         best = found if best is None else best if found is None else min(best, found)
         for at in span:
-            free[at] += job.gpus
+            free[at] = free[at][0] + job.gpus, free[at][1] + job.watts
     return best

@@ -144,7 +144,7 @@ def check_power(asked: Situation, made: Plan) -> None:
         for row in live:
             own = [device for device in asked.devices if _pool(asked, device) == row.pool]
             job = jobs.get(row.job_id) or runs[row.job_id].job
-            stated = site.running_w.get(job.id, job.spec.power_w)
+            stated = site.seen_w.get(job.id, job.spec.power_w)
             limit = max(site.limit_w.get(device, 1000.0) for device in own)
             drawn += max(0.0, (limit * row.gpus if stated is None else stated) - row.gpus * min(map(idle.get, own)))
         cap = site.cap.at(at + CLOCK)

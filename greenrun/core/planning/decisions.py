@@ -96,7 +96,8 @@ def decide(
 def suspensions(plan: Plan, running: Sequence[Running], now: datetime, power: PowerRoom | None = None) -> list[Suspend]:
     """Return which of these interruptible jobs are to checkpoint now: those that the plan lets run later, but not now.
 
-    `power` is what the site's cap leaves beside the plan; None without a cap.
+    `power` is what the site's cap leaves beside the plan, None without a cap: a job that is short of it soon is asked
+    as long before as it may take to checkpoint.
 
     One that is still starting, that has not run for its `min_run` yet, or that the plan does not mention, goes on; and
     so does one that was started while the plan was made, which thinks that it still waits to be.
@@ -109,11 +110,18 @@ def suspensions(plan: Plan, running: Sequence[Running], now: datetime, power: Po
             continue
         if plan.made_at <= row.since and now < placement.start:
             continue
-        later = [start for start, end in placement.intervals if end > now]
-        if later and min(later) > now:
-            short = power.why_short(row, min(later)) if power else None
-            asked.append(Suspend(job_id=row.job.id, reason=short or _suspended(placement, min(later))))
+        soon = now + row.job.spec.grace
+        if power and (until := _pauses_until(placement, soon)) and (short := power.why_short(row, soon, until)):
+            asked.append(Suspend(job_id=row.job.id, reason=short))
+        elif until := _pauses_until(placement, now):
+            asked.append(Suspend(job_id=row.job.id, reason=_suspended(placement, until)))
     return asked
+
+
+def _pauses_until(placement: Placement, at: datetime) -> datetime | None:
+    """Return when a job goes on that the plan does not let run at an instant; None where it runs, or is done then."""
+    later = [start for start, end in placement.intervals if end > at]
+    return min(later) if later and min(later) > at else None
 
 
 def _suspended(placement: Placement, at: datetime) -> Reason:

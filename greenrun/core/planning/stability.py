@@ -107,8 +107,8 @@ def _same_power(before: Situation, now: Situation) -> bool:
     shared = [device for device in new.drawn_w if device in old.drawn_w]
     pairs = [(old.base_w(now.devices), new.base_w(now.devices))]
     pairs += [(old.drawn_w[device], new.drawn_w[device]) for device in shared]
-    pairs += [(old.running_w[job_id], own_w) for job_id, own_w in new.running_w.items() if job_id in old.running_w]
-    pairs += [(0.0, own_w) for job_id, own_w in new.running_w.items() if job_id not in old.running_w]
+    pairs += [(old.seen_w[job_id], own_w) for job_id, own_w in new.seen_w.items() if job_id in old.seen_w]
+    pairs += [(0.0, own_w) for job_id, own_w in new.seen_w.items() if job_id not in old.seen_w]
     return all(-LESS_W * before_w <= after_w - before_w <= 0 for before_w, after_w in pairs)
 
 

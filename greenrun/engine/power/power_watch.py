@@ -24,7 +24,7 @@ class PowerWatch:
     def __init__(self, site: SitePower | None) -> None:
         self._site = site
         self._parts: defaultdict[str, deque[tuple[datetime, datetime, float]]] = defaultdict(deque)
-        self._peaks: dict[int, float] = {}  # of live runs
+        self._peaks: dict[int, float] = {}  # of jobs that run, or have run
         self._idle: dict[str, float] = {}
         self._excluded: dict[str, float] = {}
         self._looked_at: datetime | None = None
@@ -90,11 +90,11 @@ class PowerWatch:
         self,
         devices: Sequence[Device],
         live: Sequence[tuple[Run, Job]],
-        suspendable: Collection[int],
+        queued: Sequence[Job],
         taken_by_others: Collection[str],
         now: datetime,
     ) -> SitePower | None:
-        """Return the cap with all that counts towards it; `suspendable` are runs by id, others go on to their end."""
+        """Return the cap with all that counts towards it; jobs that ran before are known for what they drew."""
         if self._site is None:
             return None
         limits = {device.id: device.power_w for device in devices if device.power_w}
@@ -102,22 +102,24 @@ class PowerWatch:
         excluded_w = fsum(self._excluded_w(device, site, now) for device in devices if device.excluded is not None)
         site = replace(site, host_w=site.host_w + excluded_w)
         devices = gpus(devices)
-        drawn, running = dict[str, float](), dict[int, float]()
+        seen = {job.id: self._known_w(job) for job in queued if job.id in self._peaks}
+        drawn = dict[str, float]()
         for run, job in live:
             if not run.devices:
                 continue
             expected_w = self._expected_w(run, job, site, now)
-            running |= {job.id: expected_w} if run.id in suspendable else {}
+            seen[job.id] = expected_w
             drawn |= dict.fromkeys(run.devices, expected_w / len(run.devices))
         held = {device for run, _ in live for device in run.devices}
         for device in taken_by_others:
             if device not in held:
                 measured_w = self.measured_w(device, now)
                 drawn[device] = site.limit_of(device) if measured_w is None else _up(measured_w)
-        self._peaks = {run.id: self._peaks[run.id] for run, _ in live if run.id in self._peaks}
+        there = {job.id for job in queued} | {run.job_id for run, _ in live}
+        self._peaks = {job_id: peak_w for job_id, peak_w in self._peaks.items() if job_id in there}
         idle_w = fsum(site.idle_of(device.id) for device in devices if device.id not in drawn)
         self.state = replace(self.state, expected_w=site.host_w + fsum(drawn.values()) + idle_w)
-        return replace(site, drawn_w=drawn, running_w=running)
+        return replace(site, drawn_w=drawn, seen_w=seen)
 
     def _excluded_w(self, device: Device, site: SitePower, now: datetime) -> float:
         """Return what a GPU that no job is given counts as: as it was measured, else its limit."""
@@ -136,11 +138,15 @@ class PowerWatch:
         measured, ran = [self.measured_w(device, now, started) for device in run.devices], now - started
         if ran >= OVER and None not in measured:
             power_w = fsum(power_w or 0.0 for power_w in measured)
-            self._peaks[run.id] = max(self._peaks.get(run.id, 0.0), _up(power_w))
-        peak_w = self._peaks.get(run.id)
+            self._peaks[job.id] = max(self._peaks.get(job.id, 0.0), _up(power_w))
+        peak_w = self._peaks.get(job.id)
         if peak_w is not None and job.spec.power_w is None and ran >= KNOWN_AFTER:
             return peak_w
         return max(site.watts_of(job, run.devices), peak_w or 0.0)
+
+    def _known_w(self, job: Job) -> float:
+        """Return what a queued job counts as that has run before: what it was seen to draw, or more."""
+        return max(job.spec.power_w or 0.0, self._peaks[job.id])
 
 
 def _up(power_w: float) -> float:

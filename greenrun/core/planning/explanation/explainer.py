@@ -93,7 +93,7 @@ class Explainer:
 
     def _of_place(self, row: int, place: Place, placed: Placed) -> Reason:
         code, least_g = self._code(row, place), self._least_g(row)
-        if short := self._short_of_power(row, code, placed.start):
+        if short := self._short_of_power(row, code, placed):
             return short
         if placed.window is None and code in _CLEAN:
             code = ReasonCode.FORECAST_TOO_SHORT  # a place of which nothing is known is the soonest, not a clean one
@@ -112,10 +112,12 @@ class Explainer:
             is_out_of_reach=row in self._problem.out_of_reach,
         )
 
-    def _short_of_power(self, row: int, code: ReasonCode, start: datetime) -> Reason | None:
-        """Return the reason of a row that the site's power cap keeps waiting, or suspended."""
-        site, runs = self._situation.power, row in self._problem.running
-        waits = code is ReasonCode.GPUS_BUSY or code in STARTS_WHEN_FREE or (runs and code is not ReasonCode.GOES_ON)
+    def _short_of_power(self, row: int, code: ReasonCode, placed: Placed) -> Reason | None:
+        """Return the reason of a row that the site's power cap keeps waiting, or suspended, and no cleaner hour."""
+        site, runs, start = self._situation.power, row in self._problem.running, placed.start
+        gains = placed.window is not None and placed.at_once is not None and placed.window < placed.at_once / SAME
+        chooses = code in (ReasonCode.CLEANEST_WINDOW, ReasonCode.SHARED_WINDOW) and gains and not runs
+        waits = code is not ReasonCode.GOES_ON and not chooses
         if site is None or not waits or row in self._problem.out_of_reach:
             return None
         left_w = self._shortage.power_before(row)

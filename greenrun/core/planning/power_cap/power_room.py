@@ -7,7 +7,7 @@ from greenrun.core.planning.capacity import Timeline, home_of, pools_of, timelin
 from greenrun.core.planning.model import Placement, Plan, Running, Situation
 from greenrun.core.planning.power_cap.site_power import MW, SitePower, power_reason
 
-JUST_NOW_S = 0.5
+JUST_THEN_S = 0.5
 
 
 class PowerRoom:
@@ -44,12 +44,13 @@ class PowerRoom:
         self._power.reserve(now_s, end_s, mw)
         return True
 
-    def why_short(self, run: Running, until: datetime) -> Reason | None:
-        """Return why a job that runs is suspended, where there is not enough power for it now; else None."""
-        mw, now_s = self._site.need_mw(run.job, run.devices), self._situation.now.timestamp()
-        if not mw or self._power.is_free(now_s, now_s + JUST_NOW_S, mw):
+    def why_short(self, run: Running, at: datetime, until: datetime) -> Reason | None:
+        """Return why a job that runs is suspended until an instant, where there is not enough power at `at`; else None.
+
+        The plan does not let it run then.
+        """
+        mw, at_s = self._site.need_mw(run.job, run.devices), at.timestamp()
+        if not mw or self._power.is_free(at_s, at_s + JUST_THEN_S, mw):
             return None
-        left_mw = min((free for _, _, free in self._power.free_between(now_s, now_s + JUST_NOW_S)), default=0)
-        return power_reason(
-            self._site, needs_w=mw / MW, left_w=left_mw / MW, at=self._situation.now, until=until, runs=True
-        )
+        left_mw = min((free for _, _, free in self._power.free_between(at_s, at_s + JUST_THEN_S)), default=0)
+        return power_reason(self._site, needs_w=mw / MW, left_w=left_mw / MW, at=at, until=until, runs=True)

@@ -24,7 +24,7 @@ class SitePower:
     `host_w` is what the site states that the machine draws beside its GPUs. `idle_w` is what each GPU was learned to
     draw while nobody holds it (nothing where that is not known yet), `limit_w` its own limit. `drawn_w` is expected of
     the GPUs in use, be it by runs that stay where they are or by others; one that is missing there counts with its
-    limit. `running_w` is what jobs draw that run and may be suspended, by their id.
+    limit. `seen_w` is what jobs are expected to draw that run, or have run, by their id.
     """
 
     cap: Weekly
@@ -32,7 +32,7 @@ class SitePower:
     idle_w: Mapping[str, float] = field(default_factory=dict)
     limit_w: Mapping[str, float] = field(default_factory=dict)
     drawn_w: Mapping[str, float] = field(default_factory=dict)
-    running_w: Mapping[int, float] = field(default_factory=dict)
+    seen_w: Mapping[int, float] = field(default_factory=dict)
 
     def idle_of(self, device: str) -> float:
         """Return what a GPU draws that nobody holds, in watts; never more than its limit."""
@@ -52,8 +52,8 @@ class SitePower:
 
     def watts_of(self, job: Job, devices: Sequence[str]) -> float:
         """Return what a job's GPUs draw, if they are some of these: its own figure, else their limit."""
-        if job.id in self.running_w:
-            return self.running_w[job.id]
+        if job.id in self.seen_w:
+            return self.seen_w[job.id]
         stated = job.spec.power_w
         return max(map(self.limit_of, devices), default=0.0) * job.spec.gpus if stated is None else stated
 

@@ -40,6 +40,6 @@ def situations(draw: st.DrawFn, crowded: bool = False) -> Situation:
         idle_w={device: draw(st.sampled_from([30.0, 60.0])) for device in asked.devices if draw(st.booleans())},
         limit_w={device: draw(st.sampled_from([350.0, 700.0])) for device in asked.devices if draw(st.booleans())},
         drawn_w={device: draw(st.sampled_from([100.0, 400.0])) for device in asked.busy if draw(st.booleans())},
-        running_w={run.job.id: draw(st.sampled_from([300.0, 900.0])) for run in asked.running if draw(st.booleans())},
+        seen_w={run.job.id: draw(st.sampled_from([300.0, 900.0])) for run in asked.running if draw(st.booleans())},
     )
     return replace(asked, power=power)
