@@ -73,6 +73,22 @@ _AT_ONCE = timedelta(seconds=2)  # a start this near is "now": the next tick car
 _AWAY = ("drained", "gpus_lost", "gpus_used_by_others")  # their sentences name the GPUs after a colon
 
 
+def state_text(job: Job) -> str:
+    """Return a job's state as people see it: one that waits may be held or suspended."""
+    if job["state"] != "queued":
+        return str(job["state"])
+    if job.get("held"):
+        return "held"
+    is_suspended = (job.get("reason") or {}).get("code") == "suspended" or _has_checkpointed(job)
+    return "suspended" if is_suspended else "queued"
+
+
+def _has_checkpointed(job: Job) -> bool:
+    """Whether a waiting job goes on from a checkpoint; why it waits is then whatever the plan says."""
+    runs: Sequence[Job] = job.get("runs") or ()
+    return bool(runs) and runs[-1]["outcome"] == "checkpointed"
+
+
 def instant(text: str) -> datetime:
     """Read an instant of the API's JSON."""
     return datetime.fromisoformat(text)

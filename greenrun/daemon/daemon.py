@@ -43,7 +43,7 @@ from greenrun.daemon.host_devices import HostDevices
 from greenrun.daemon.known_values import note_changes
 from greenrun.daemon.log_setup import flush_repeats
 from greenrun.daemon.metrics_state import MetricsState
-from greenrun.daemon.stray_runs import KnownStrays, Leftovers
+from greenrun.daemon.stray_runs import KnownStrays, Leftovers, require_not_emptied
 from greenrun.daemon.submissions import Submissions, preview_of
 from greenrun.daemon.system_mode import group_of, open_executor
 from greenrun.daemon.ticker import Ticker
@@ -159,6 +159,7 @@ class Daemon:
     def _open(self, parts: ExitStack) -> None:
         """Open the store, the executor, the meter and the providers."""
         config, state = self._config, self._config.paths.state
+        require_not_emptied(state)
         self._store = parts.enter_context(Store(state / "greenrun.db", self._descriptors.database))
         opened = open_executor(
             config, self._store, on_change=self._ticker.wake, devices=lambda: self._meter.devices(),

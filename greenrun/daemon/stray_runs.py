@@ -9,7 +9,7 @@ import structlog
 
 from greenrun.clock import utc_now
 from greenrun.core.conditions import Condition, ConditionCode, Effect
-from greenrun.core.errors import ExecutorError, JobNotFound, StoreError
+from greenrun.core.errors import ExecutorError, JobNotFound, StoreDamaged, StoreError
 from greenrun.core.jobs.job import Job, Origin, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.jobs.runs.status import StrayRun
@@ -97,6 +97,24 @@ class KnownStrays:
 def _unknown(runs: Sequence[StrayRun], store: Store) -> list[StrayRun]:
     known = {run.token for rows in store.runs.of_jobs([run.job_id for run in runs]).values() for run in rows}
     return [run for run in runs if run.token not in known]
+
+
+def require_not_emptied(state: Path) -> None:
+    """Raise StoreDamaged where the database is empty although jobs have run here: with a new one they would be lost.
+
+    One that is missing was moved away; of one that is empty nobody can have meant that.
+    """
+    database, runs = state / "greenrun.db", state / "runs"
+    try:
+        is_emptied = database.stat().st_size == 0 and any(runs.iterdir())
+    except OSError:
+        return
+    if is_emptied:
+        raise StoreDamaged(
+            f"the database {database} is empty (0 bytes), though jobs have run here: {runs} has their folders. "
+            "greenrun does not start, so that none of them is forgotten or doubled: put a backup in its place, or move "
+            "the empty file away to begin with a new database"
+        )
 
 
 def _is_since(run: StrayRun, job: Job) -> bool:

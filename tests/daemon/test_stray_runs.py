@@ -9,11 +9,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from greenrun.core.conditions import ConditionCode, Effect
-from greenrun.core.errors import JobNotFound
+from greenrun.core.errors import JobNotFound, StoreDamaged
 from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.runs.status import StrayRun
 from greenrun.core.jobs.transitions import Intent
-from greenrun.daemon.stray_runs import KnownStrays, Leftovers
+from greenrun.daemon.stray_runs import KnownStrays, Leftovers, require_not_emptied
 from greenrun.executors.leftovers.checkpoints import CHECKPOINTS, CheckpointFolders
 from greenrun.executors.leftovers.strays import StrayRuns
 from greenrun.store import Store
@@ -127,3 +127,22 @@ def test_a_job_that_is_queued_again_while_a_later_run_of_it_lives_is_held(store:
         close(store, first, outcome=Outcome.FAILED, job_state=State.QUEUED)
         leftovers.hold_jobs_of_strays(NOW)
     assert store.jobs.job(first.job_id).held
+
+
+@pytest.mark.parametrize(
+    ("content", "has_run", "is_refused"),
+    [(b"", True, True), (b"", False, False), (None, True, False), (b"x", True, False)],
+)
+def test_an_emptied_database_is_refused_where_jobs_have_run(
+    tmp_path: Path, content: bytes | None, has_run: bool, is_refused: bool
+) -> None:
+    """One that is missing was moved away; one that is empty without runs was being made as the power went."""
+    if content is not None:
+        (tmp_path / "greenrun.db").write_bytes(content)
+    if has_run:
+        (tmp_path / "runs" / "1.1").mkdir(parents=True)
+    if is_refused:
+        with pytest.raises(StoreDamaged, match="put a backup in its place, or move the empty file away"):
+            require_not_emptied(tmp_path)
+    else:
+        require_not_emptied(tmp_path)

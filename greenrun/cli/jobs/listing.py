@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -104,24 +105,42 @@ def list_jobs(
             found = client.jobs((), project, user, most) if everything else _recent(client, project, user, most)
         return found if order is None else order(found)
 
+    def notes() -> list[str]:
+        """Return what is in no list of jobs: GPUs that nobody gets, and runs that the database does not know."""
+        return [*gpu_notes(client, utc_now()), *stray_notes(client)]
+
     if as_json:
         print_json(jobs())
         return
-    if every_s is not None:
-        from greenrun.cli.terminal.live_screen import Look, can_be_live, page_of, show_live
-
-        def draw(look: "Look[list[Answer]]", width: int, height: int) -> list[str]:
-            now = utc_now()
-            lines = [] if look.seen is None else _lines(look.seen, chosen, now, width, nothing=nothing)
-            return page_of(f"greenrun list   {here_and_now(now)}   q leaves", lines, look, width, height)
-
-        if can_be_live():
-            show_live(jobs, draw, every_s)
-            return
-    for line in _lines(jobs(), chosen, utc_now(), output_width(), nothing=nothing):
+    lines_of = partial(_lines, chosen=chosen, nothing=nothing)
+    if every_s is not None and _watched(lambda: (jobs(), notes()), lines_of, every_s):
+        return
+    for line in lines_of(jobs(), now=utc_now(), width=output_width()):
         print(line)
-    for line in (*gpu_notes(client, utc_now()), *stray_notes(client)):
+    for line in notes():
         print(line)
+
+
+def _watched(
+    look: "Callable[[], tuple[list[Answer], list[str]]]", lines_of: "Callable[..., Sequence[str]]", every_s: float
+) -> bool:
+    """Show jobs below what is in no list of them, until q; False where there is no terminal for it."""
+    from greenrun.cli.terminal.live_screen import Look, can_be_live, page_of, show_live
+    from greenrun.cli.terminal.width import wrapped
+
+    def draw(seen: "Look[tuple[list[Answer], list[str]]]", width: int, height: int) -> list[str]:
+        now = utc_now()
+        rows, told = seen.seen or ((), ())
+        lines = [
+            part for note in told for part in wrapped(note, width, "  ")
+        ]  # first: a list may be longer than a page
+        lines += [] if seen.seen is None else lines_of(rows, now=now, width=width)
+        return page_of(f"greenrun list   {here_and_now(now)}   q leaves", lines, seen, width, height)
+
+    if not can_be_live():
+        return False
+    show_live(look, draw, every_s)
+    return True
 
 
 def _recent(client: "Client", project: str | None, user: str | None, most: int | None) -> "list[Answer]":
@@ -139,7 +158,7 @@ def _in_states(
     if not _OF_QUEUED & set(states) or State.QUEUED in states:
         return client.jobs(asked, project, user, most)
     found = client.jobs(asked, project, user)
-    return [job for job in found if job["state"] in states or state_text(job) in states][-(most or 0) :]
+    return [job for job in found if job["state"] in states or text.state_text(job) in states][-(most or 0) :]
 
 
 def _chosen(columns: str) -> list[str]:
@@ -202,22 +221,6 @@ def _default(jobs: Sequence[Job]) -> Sequence[str]:
 
 def _cell(name: str, job: Job, now: datetime, form: int) -> str:
     return _when(job, now, form) if name == "when" else _FIELDS[name].cell(job, now)
-
-
-def state_text(job: Job) -> str:
-    """Return a job's state as people see it: one that waits may be held or suspended."""
-    if job["state"] != State.QUEUED:
-        return str(job["state"])
-    if job.get("held"):
-        return "held"
-    is_suspended = (job.get("reason") or {}).get("code") == "suspended" or _has_checkpointed(job)
-    return "suspended" if is_suspended else "queued"
-
-
-def _has_checkpointed(job: Job) -> bool:
-    """Whether a waiting job goes on from a checkpoint; why it waits is then whatever the plan says."""
-    runs: Sequence[Job] = job.get("runs") or ()
-    return bool(runs) and runs[-1]["outcome"] == "checkpointed"
 
 
 def _when(job: Job, now: datetime, form: int) -> str:
@@ -306,7 +309,7 @@ def _submitted(job: Job) -> datetime:
 
 _FIELDS: dict[str, _Field] = {
     "id": _Field(Column("id", right=True), lambda job, now: str(job["id"]), lambda job: job["id"]),
-    "state": _Field(Column("state"), lambda job, now: state_text(job), state_text),
+    "state": _Field(Column("state"), lambda job, now: text.state_text(job), text.state_text),
     "name": _text_field("name", 1, 16, lambda job: str(job["name"])),
     "project": _text_field("project", 7, 8, lambda job: str(job["project"])),
     "user": _text_field("user", 8, 6, lambda job: str(job["user"])),

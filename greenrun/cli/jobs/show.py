@@ -95,7 +95,7 @@ def _emulated(client: "Client") -> frozenset[str]:
 def card_lines(job: Mapping[str, Any], emulated: frozenset[str], now: datetime) -> list[str]:
     """Return the card of a job; devices in `emulated` are said to be emulated."""
     facts = [(label, value) for label, value in _facts(job, now) if value]
-    lines = [f"job {job['id']}  {text.printable(job['name'])}  ({job['state']})"]
+    lines = [f"job {job['id']}  {text.printable(job['name'])}  ({text.state_text(job)})"]
     lines += [f"  {label + ':':<11} {value}" for label, value in facts]
     for run in job["runs"]:
         lines += _run_lines(job, run, emulated, now)

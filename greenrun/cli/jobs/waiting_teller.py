@@ -53,8 +53,9 @@ def waiting_text(job: dict[str, Any], now: datetime) -> str:
         since = day_clock_text(started, now)
         return f"job {job['id']} runs since {since}, expected to end about {ends} {zones_text(started)}"
     reason = text.reason_text(job, now)
+    state = job["state"] if job.get("held") else text.state_text(job)  # who held it is why it waits
     if planned is None:
-        return f"job {job['id']} is {job['state']}" + (f": {reason}" if reason else "")
+        return f"job {job['id']} is {state}" + (f": {reason}" if reason else "")
     start = text.instant(planned["start"])
     when = f"planned for {day_clock_text(start, now)} {zones_text(start)}" if start > now else "starts now"
-    return f"job {job['id']} is {job['state']}, {when}" + (f": {reason}" if reason else "")
+    return f"job {job['id']} is {state}, {when}" + (f": {reason}" if reason else "")

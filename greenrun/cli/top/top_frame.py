@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from greenrun.charts import terminal
 from greenrun.cli import text
-from greenrun.cli.jobs.listing import state_text, why_text
+from greenrun.cli.jobs.listing import why_text
 from greenrun.cli.tables import Column, table_lines
 from greenrun.cli.terminal.local_zone import here_and_now, local_zone, zones_text
 from greenrun.cli.terminal.width import shortened, wrapped
@@ -167,7 +167,7 @@ def _running_row(seen: Observation, job: Answer) -> list[str]:
         "" if power_w is None else power_text(power_w),
         mass_text(grams) if text.is_told(job) else "",
         day_clock_text(started, seen.at) if started else "",
-        why_text(job, seen.at) or state_text(job),
+        why_text(job, seen.at) or text.state_text(job),
     ]
 
 
@@ -191,7 +191,7 @@ def _queue_row(seen: Observation, job: Answer) -> list[str]:
         str(job["id"]),
         text.printable(job["name"]),
         str(job["gpus"]),
-        day_span_text(start, end, seen.at) if start and end else state_text(job),
+        day_span_text(start, end, seen.at) if start and end else text.state_text(job),
         "" if grams is None else whole_text(grams),
         why_text(job, seen.at),
     ]

@@ -3,10 +3,12 @@
 import json
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from greenrun.cli.terminal import live_screen
 from greenrun.cli.terminal.width import cell_width
 from tests.cli.conftest import Run
 from tests.cli.examples import at, job, planned, run_of
@@ -215,6 +217,29 @@ def test_times_are_local_and_their_zones_said_once(api: FakeApi, run: Run, monke
 def test_in_a_pipe_watching_is_one_list(api: FakeApi, run: Run) -> None:
     api.get("/v1/jobs", [job(1)])
     assert len(run("list", "--all", "--watch").out.splitlines()) == 2
+
+
+def test_who_watches_is_told_of_runs_that_no_list_of_jobs_has(
+    api: FakeApi, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above the jobs, of which there may be more than fit."""
+    pages: list[list[str]] = []
+
+    def one_look(look: Callable[[], Any], draw: Callable[..., list[str]], every_s: float) -> None:
+        pages.append(draw(live_screen.Look(seen=look()), 60, 8))
+
+    monkeypatch.setattr(live_screen, "can_be_live", lambda: True)
+    monkeypatch.setattr(live_screen, "show_live", one_look)
+    api.get("/v1/jobs", [job(number) for number in range(1, 40)])
+    stray = {"run": "12.1", "job": 12, "since": at(hours=-1), "devices": ["GPU-1"], "folder": "/runs/12.1", "log": None}
+    api.get("/v1/stray-runs", [stray])
+    assert run("list", "--watch").code == 0
+    (page,) = pages
+    assert " ".join(line.strip() for line in page[1:4]).startswith(
+        "A run that is alive is in no database of this daemon (12.1), holding GPU-1: see `greenrun stray-runs`."
+    )
+    assert len(page) == 8
+    assert "more" in page[-1]
 
 
 def test_what_an_ascii_terminal_lacks_is_escaped_and_still_aligned(

@@ -132,3 +132,17 @@ def test_a_run_took_as_long_as_was_measured_however_the_clock_was_set_meanwhile(
     api.get("/v1/devices", [])
     (line,) = [line for line in run("show", "12").out.splitlines() if line.startswith("  when:")]
     assert line.endswith(length)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"runs": [run_of(outcome="checkpointed")]}, "(suspended)"),
+        ({"held": True, "planned": None}, "(held)"),
+        ({}, "(queued)"),
+    ],
+)
+def test_a_card_has_the_state_that_the_list_has(api: FakeApi, run: Run, changes: dict[str, Any], said: str) -> None:
+    api.get("/v1/jobs/12", job(**changes))
+    api.get("/v1/devices", [])
+    assert run("show", "12").out.splitlines()[0].endswith(said)

@@ -131,6 +131,16 @@ def test_gpus_that_somebody_else_holds_are_named_only_where_the_rest_are_too_few
     assert place_of(made, 2).reason.code is ReasonCode.GPUS_BUSY
 
 
+def test_a_job_for_now_that_goes_on_from_a_checkpoint_starts_because_its_user_asked() -> None:
+    """While it ran it had a place in the plan, which has come; it did not wait for that."""
+    runs = job(1, start_now=True, interruptible=True, slots=4)
+    first = plan(situation([], FLAT, running=[Running(job=runs, devices=("gpu0",), since=T0)]))
+    waits = replace(runs, progress=timedelta(minutes=10))
+    made = plan(situation([waits], FLAT, now=T0 + timedelta(seconds=20), last=first))
+    assert first.placement(1) is not None
+    assert place_of(made, 1).reason.code is ReasonCode.ASKED_NOW
+
+
 def test_a_job_for_now_and_one_whose_window_has_come_say_what_they_start_for() -> None:
     first = plan(situation([job(1)], DIP))
     now = T0 + 2 * SLOT

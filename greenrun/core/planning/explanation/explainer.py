@@ -196,12 +196,11 @@ def _running_code(problem: PlanningProblem, place: Place, least_g: float | None)
 
 
 def _due_code(job: Job, situation: Situation) -> ReasonCode:
-    """Keep the ground on which it was to start at once; a window it waited for has come."""
-    last = situation.last.reason(job.id) if situation.last else None
-    if (
-        last
-        and last.code in (ReasonCode.WAITS_FOR, ReasonCode.GIVES_WAY, ReasonCode.RETRY_PAUSE)
-        and job.spec.start_now
-    ):
+    """Keep the ground on which it was to start at once; a window it waited for has come.
+
+    One whose user asked for a start waits for no window, nor does it go on from a checkpoint because one has come.
+    """
+    if job.spec.start_now:
         return ReasonCode.ASKED_NOW
+    last = situation.last.reason(job.id) if situation.last else None
     return ReasonCode.DUE if last is None or last.code in _WAITED else last.code
