@@ -24,7 +24,7 @@ from greenrun.client.client_errors import (
     RequestRefused,
     error_of,
 )
-from greenrun.client.transport import request
+from greenrun.client.transport import request, request_bytes
 
 __all__ = [
     "Answer", "BadAnswer", "Client", "ClientError", "Forbidden", "NoAnswer", "NotFound", "NotReachable", "OutOfStorage",
@@ -35,6 +35,7 @@ Answer = dict[str, Any]
 
 _PATIENCE_S = 600.0  # a source is asked up to three times, each within its own time-out
 _MAX_KEY_CHARACTERS = 255
+MAX_LOG_BYTES = 16 << 20  # the most that the daemon gives of a log
 
 
 class Client:
@@ -88,6 +89,11 @@ class Client:
     def job(self, job_id: int) -> Answer:
         """Return one job with its runs."""
         return cast(Answer, self._get(f"/v1/jobs/{job_id}"))
+
+    def log(self, job_id: int, run: int | None = None, size: int = MAX_LOG_BYTES) -> bytes:
+        """Return the end of the log of a job's run, or of its latest one: `size` bytes at most."""
+        query = {"run": run, "bytes": size}
+        return request_bytes(self.socket, self.timeout_s, f"/v1/jobs/{job_id}/logs", query)
 
     def explain(self, job_id: int) -> Answer:
         """Return why the job is where it is, as sentences and numbers."""

@@ -42,6 +42,14 @@ def request(
     return status, answer
 
 
+def request_bytes(path: Path, timeout_s: float, target: str, query: Mapping[str, object]) -> bytes:
+    """Ask for what is not JSON, and return it; raise a ClientError as `request` does."""
+    status, raw = _exchange(path, timeout_s, "GET", target + _query_text(query), None, {})
+    if status >= 400:
+        raise error_with_status(status, _decoded(raw, status, path))
+    return raw
+
+
 def _exchange(
     path: Path, timeout_s: float, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
 ) -> tuple[int, bytes]:

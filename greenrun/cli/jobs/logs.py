@@ -1,5 +1,8 @@
 """`greenrun logs`: read a run's log file directly, so that it works with the daemon down."""
 
+import io
+import os
+import pwd
 import shutil
 import sys
 import threading
@@ -27,11 +30,15 @@ _ASK_EVERY = 5  # looks at the file between two questions to the daemon
 
 
 class Log(NamedTuple):
-    """A run's log file, the folder where its exit is recorded, and which run it is of (`12.1`)."""
+    """A run's log file, the folder where its exit is recorded, and which run it is of (`12.1`); `user` is whose.
+
+    Of one that was found without the daemon it is not known whose it is.
+    """
 
     path: Path
     folder: Path
     label: str
+    user: str | None = None
 
 
 @click.command("logs", cls=Command)
@@ -55,7 +62,8 @@ def logs(
     jobs.log_cap its last part is left, which begins by saying so.
 
     With --follow a job that has not started is waited for, and so is the next run of one that was suspended or is run
-    again; with --run too, until that run ends.
+    again; with --run too, until that run ends. Another user's log, which admins and root may read, comes from the
+    daemon, which opens it with that user's rights: its last 16 MiB, and not with --follow.
 
     \b
     greenrun logs 12
@@ -70,9 +78,19 @@ def logs(
     client = connect(ctx, socket, config)
     finder = Finder(client, find_state(chosen(ctx, "config", config)), one(client, job), number)
     if follow:
-        _follow_all(finder, finder.wait(), lines)
+        first = finder.wait()
+        if _is_anothers(first):
+            raise LocalError(
+                f"the log of {first.label} is {first.user}'s, so it comes from the daemon, which gives its end as it "
+                "is now: leave --follow out"
+            )
+        _follow_all(finder, first, lines)
         return
-    with closing(LogReader(finder.find().path, _opened)) as log:
+    found = finder.find()
+    if _is_anothers(found):
+        _print_from_daemon(client, found, lines)
+        return
+    with closing(LogReader(found.path, _opened)) as log:
         if lines is not None:
             log.skip_to_last(lines)
         log.copy(_copy)
@@ -101,7 +119,7 @@ class Finder:
         while True:
             answer = self._ask()
             found = self._on_disk() if answer is None else self._told(answer)
-            if found is not None and found.path.exists():
+            if found is not None and (_is_anothers(found) or found.path.exists()):
                 return found
             if answer is None or answer["state"] in FINISHED:
                 raise LocalError(*self._none(answer))
@@ -144,7 +162,8 @@ class Finder:
         if not runs:
             return None
         path, label = Path(runs[-1]["log"]), _label(self._job, runs[-1])
-        return Log(path, path.parent if path.parent.name == label else self._runs_folder / label, label)
+        folder = path.parent if path.parent.name == label else self._runs_folder / label
+        return Log(path, folder, label, answer["user"])
 
     def _on_disk(self) -> Log | None:
         folders = [
@@ -163,6 +182,26 @@ class Finder:
             return f"job {self._job} has no run {self._number}: it has had {count_text(runs, 'run')}", FAILED
         state = State(answer["state"]).said
         return f"{which} has no log: job {self._job} {state} (see greenrun explain {self._job})", FAILED
+
+
+def _is_anothers(log: Log) -> bool:
+    """Whether it is another user's: who opened it could be led to a file that this user may not read."""
+    return log.user not in (None, _own_name())
+
+
+def _own_name() -> str:
+    uid = os.geteuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _print_from_daemon(client: "Client", log: Log, lines: int | None) -> None:
+    job, number = map(int, log.label.split("."))
+    file = io.BytesIO(client.log(job, number))
+    rows = file.read().splitlines(keepends=True)
+    _copy(io.BytesIO(b"".join(rows if lines is None else rows[len(rows) - lines :] if lines else [])))
 
 
 def _label(job: int, run: Any) -> str:

@@ -17,6 +17,12 @@ from tests.cli.examples import job, run_of
 from tests.fake_api import FakeApi
 
 
+@pytest.fixture(autouse=True)
+def _as_ada(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose job 12 is."""
+    monkeypatch.setattr("greenrun.cli.jobs.logs._own_name", lambda: "ada")
+
+
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The run folders, of two runs of job 12."""
@@ -279,3 +285,21 @@ def test_following_may_begin_with_the_last_lines(down: None, run: Run, runs: Pat
 def test_a_number_of_lines_that_is_none_is_refused(run: Run, lines: str) -> None:
     ran = run("logs", "12", "--tail", lines)
     assert (ran.code, "--tail" in ran.err) == (2, True)
+
+
+def test_another_users_log_comes_from_the_daemon_and_its_file_is_not_opened(
+    api: FakeApi, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which opens it as that user: a link in its place would lead root, or an admin, to a file of their own."""
+    monkeypatch.setattr("greenrun.cli.jobs.logs._own_name", lambda: "root")
+    (tmp_path / "roots").write_text("of root\n")
+    (tmp_path / "link").symlink_to(tmp_path / "roots")
+    api.get("/v1/jobs/12", job(access="all", runs=[run_of(2, log=str(tmp_path / "link"))]))
+    api.get("/v1/jobs/12/logs", b"one\ntwo\nthree")
+    assert run("logs", "12").out == "one\ntwo\nthree"
+    assert run("logs", "12", "--tail", "2").out == "two\nthree"
+    assert run("logs", "12", "--tail", "0").out == ""
+    asked = [each for each in api.asked if each.path.endswith("/logs")]
+    assert [each.query["run"] for each in asked] == [["2"]] * 3
+    followed = run("logs", "-f", "12")
+    assert (followed.code, "leave --follow out" in followed.err) == (1, True)
