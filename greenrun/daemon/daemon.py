@@ -193,6 +193,8 @@ class Daemon:
         """Poll the sources once, start ticking, then serve the API."""
         for refusal in self._meter.refusals:
             log.warning("meter refused", why=refusal)
+        for missing in self._engine.reserved.not_there(gpus(self._meter.devices())):
+            log.warning("reserved GPU not found", why=missing)
         self._leftovers.hold_jobs_that_ran(utc_now())
         self._engine.restore(utc_now())
         self._poll_once()

@@ -180,3 +180,10 @@ def test_the_last_gpus_are_taken_where_only_their_number_is_said(store: Store) -
     assert office(count=2).devices(world.devices) == devices[1:]
     assert office(count=5).devices(world.devices) == devices
     assert office("2", "9", "2").devices(world.devices) == devices[2:]
+
+
+def test_a_name_in_the_settings_that_is_no_gpus_is_told_with_those_that_there_are(store: Store) -> None:
+    world = World(values=[300.0] * 96, gpus=1)
+    (said,) = engine_of(world, store, office("0", "7")).reserved.not_there(world.devices)
+    assert "devices.reserved.office names 7" in said
+    assert world.devices[0].id in said

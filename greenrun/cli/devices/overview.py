@@ -49,7 +49,7 @@ def drained_text(drain: Mapping[str, Any], now: datetime) -> str:
 
 
 def gpu_notes(client: "Client", now: datetime) -> list[str]:
-    """Return a sentence for each GPU on which no job may be started, or that others use beside a job.
+    """Return a sentence for each GPU on which no job may be started for now, or that others use beside a job.
 
     A daemon of an earlier release tells nothing of that.
     """
@@ -60,8 +60,13 @@ def gpu_notes(client: "Client", now: datetime) -> list[str]:
     except NotFound:
         return []
     whole = [f"The machine is {drained_text(row, now)}." for row in drains if row["gpu"] is None]
-    said = ((_name(device), list(_state(device, drains, now))) for device in devices)
+    said = ((_name(device), list(_state(device, drains, now))) for device in devices if not _is_excluded(device))
     return [*whole, *(f"{name} is {', '.join(parts)}." for name, parts in said if parts)]
+
+
+def _is_excluded(device: "Answer") -> bool:
+    """Whether the settings keep all jobs from it for good, which is no news."""
+    return any(reason["code"] == "excluded" for reason in device["unavailable"])
 
 
 def _row(device: "Answer", drains: "Sequence[Answer]", now: datetime) -> list[str]:

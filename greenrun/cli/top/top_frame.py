@@ -138,6 +138,8 @@ def _gpu(device: Answer, drained: set[str]) -> str:
         holder = "in use"
     elif device["id"] in drained:
         holder = "drained"
+    elif kept := [row["code"] for row in device.get("unavailable", ()) if row["code"] in ("excluded", "reserved")]:
+        holder = kept[0]
     else:
         away = "used by others" if device.get("processes") else "not available"
         holder = "free" if device.get("available", True) else away

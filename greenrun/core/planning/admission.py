@@ -9,7 +9,7 @@ from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.formatting import count_text, duration_text, exact_duration_text, instant_text, iso_text
 from greenrun.core.jobs.job import Job, State
 from greenrun.core.jobs.reasons import ReasonCode
-from greenrun.core.planning.capacity import all_pools, too_few
+from greenrun.core.planning.capacity import all_pools, shut_out, too_few
 from greenrun.core.planning.insertion import OpenPlan, Row, is_provisional
 from greenrun.core.planning.model import Plan, Situation
 from greenrun.core.planning.planner import SoonestEnd, can_end_by, places_of, plan, soonest_end
@@ -208,6 +208,8 @@ def _require_devices(situation: Situation, job: Job) -> None:
         raise _refused(field, f"the job {too_few(job, pools).text}: it has {there}")
     if not job.spec.gpus and not situation.cpu_slots:
         raise _refused("gpus", "the job needs a CPU slot and [devices] cpu_slots is 0; ask for a GPU, or raise it")
+    if job.spec.finish_by is not None and (why := shut_out(job, situation, pools)):
+        raise _refused("finish_by", f"no finish-by can be promised, for the job {why.text}")
     if situation.power:
         _require_power(situation, situation.power, job)
 

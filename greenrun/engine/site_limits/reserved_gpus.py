@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
+from greenrun.core.energy.device_names import named, names_text
 from greenrun.core.energy.model import Device, gpus
 from greenrun.core.errors import InputProblem, InvalidInput
 from greenrun.core.formatting import instant_text
@@ -110,6 +111,16 @@ class ReservedGpus:
                 problems = [InputProblem(field="count", message=left)]
         refused(problems)
         return self.reserve(replace(asked, devices=tuple(device.id for device in chosen)), now, origin)
+
+    def not_there(self, there: Sequence[Device]) -> list[str]:
+        """Return a sentence for each name of the settings that is no GPU's now: one that comes later is reserved."""
+        return [
+            f"devices.reserved.{row.name} names {name}, which is no GPU that jobs can be given now; there is "
+            f"{names_text(there)}"
+            for row in self.weekly
+            for name in row.gpus
+            if not named(name, there)
+        ]
 
     def _far(self, there: Sequence[Device], now: datetime, until: datetime) -> tuple[Reserved, ...]:
         return reserved_time(self.reservations(now), self.weekly, there, now, until)

@@ -1,12 +1,15 @@
 """`greenrun reserve` asks for what was meant, in local times, and tells all that is wrong at once."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from greenrun.cli.devices.overview import gpu_notes
 from tests.cli.conftest import Run
 from tests.fake_api import FakeApi
 
+T0 = datetime(2031, 1, 5, 15, tzinfo=UTC)
 ROW: dict[str, Any] = {
     "id": 3, "name": "reservation 3", "gpus": ["GPU-a"], "start": "2031-01-05T14:00:00Z", "end": "2031-01-05T17:00:00Z",
     "user": "ada", "for_user": "bob", "reason": "a demo", "repeats": False,
@@ -64,3 +67,28 @@ def test_one_is_ended_by_its_number(api: FakeApi, run: Run) -> None:
 
 def test_devices_say_when_a_gpu_is_reserved_next(api: FakeApi, run: Run) -> None:
     assert "in use, reserved for bob" in " ".join(run("devices").out.split())
+
+
+def test_a_list_of_jobs_tells_of_gpus_that_are_reserved_and_not_of_those_that_never_are_given(run: Run) -> None:
+    reserved = {"code": "reserved", "text": "reserved for bob until 2031-01-05 17:00:00Z (reservation 3)"}
+    excluded = {"code": "excluded", "text": "excluded by the settings (devices.exclude names 1): no job gets it"}
+    rows = [
+        {**DEVICE, "unavailable": [reserved], "leased_by_job": None},
+        {**DEVICE, "id": "GPU-b", "index": 1, "unavailable": [excluded], "leased_by_job": None, "reserved_next": None},
+    ]
+    told = gpu_notes(Devices(rows), T0)  # type: ignore[arg-type]
+    assert len(told) == 1
+    assert told[0].startswith("GPU 0 is reserved for bob until ")
+
+
+class Devices:
+    """A client of a daemon with these devices, none of them drained."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self._rows = rows
+
+    def devices(self) -> list[dict[str, Any]]:
+        return self._rows
+
+    def drains(self) -> list[dict[str, Any]]:
+        return []

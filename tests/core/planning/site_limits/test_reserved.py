@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from greenrun.core.accounting.weekly import Rule, Weekly
 from greenrun.core.energy.model import Device
+from greenrun.core.errors import InvalidJob
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import ReasonCode
+from greenrun.core.planning.admission import admit_all
 from greenrun.core.planning.capacity import pools_of, timelines
 from greenrun.core.planning.decisions import decide
 from greenrun.core.planning.model import Plan, Situation
@@ -27,7 +29,7 @@ from greenrun.core.planning.site_limits.reserved import (
 )
 from greenrun.core.planning.stability import needs_replanning
 from tests.core.build import SLOT, T0, job
-from tests.core.situations import jobs, quickly, situation
+from tests.core.situations import jobs, quickly, situation, suggested
 
 HOUR = timedelta(hours=1)
 FLAT = [300.0] * 96
@@ -158,3 +160,35 @@ def test_what_is_planned_never_exceeds_the_gpus_that_are_left_by_the_clock(
 def test_nothing_is_different_where_nothing_is_reserved() -> None:
     asked: Situation = situation([job(1, slots=4), job(2, slots=2, gpus=2)], FLAT, 2)
     assert plan(asked) == plan(replace(asked, reserved=kept(0, start=-5, end=-1)))
+
+
+def test_a_finish_by_that_a_reservation_makes_impossible_is_refused_with_one_that_would_do() -> None:
+    there = situation([], FLAT, 1, reserved=kept(0, start=1, end=5))
+    asked = job(1, slots=4, finish_by=T0 + 4 * HOUR)
+    with pytest.raises(InvalidJob) as refused:
+        admit_all(there, [asked])
+    assert suggested(refused.value) >= T0 + 7 * HOUR
+    fits = replace(asked, spec=replace(asked.spec, finish_by=T0 + 7.5 * HOUR))
+    (place,) = admit_all(there, [fits]).placements
+    assert place.start == T0 + 5 * HOUR
+
+
+def test_a_job_that_never_fits_between_is_told_so_and_one_that_may_be_suspended_is_placed() -> None:
+    weeks = [row for day in range(14) for row in kept(0, start=24 * day + 9, end=24 * day + 18, repeats=True)]
+    there = situation([], FLAT, 1, reserved=tuple(weeks))
+    long = job(1, slots=60, start_now=True)
+    (waits,) = plan(replace(there, jobs=(long,))).waiting
+    assert waits.reason.code is ReasonCode.RESERVED
+    assert "make it interruptible" in waits.reason.text
+    short = job(2, slots=20, start_now=True)
+    assert plan(replace(there, jobs=(short,))).waiting == ()
+    movable = job(3, slots=60, interruptible=True, max_delay=timedelta(days=3))
+    assert plan(replace(there, jobs=(movable,))).waiting == ()
+    assert plan(replace(there, jobs=(long,), devices=("gpu0", "gpu1"))).waiting == ()
+
+
+def test_no_finish_by_is_promised_to_a_job_that_never_fits() -> None:
+    weeks = [row for day in range(14) for row in kept(0, start=24 * day + 9, end=24 * day + 18, repeats=True)]
+    there = situation([], FLAT, 1, reserved=tuple(weeks))
+    with pytest.raises(InvalidJob, match="interruptible"):
+        admit_all(there, [job(1, slots=60, finish_by=T0 + timedelta(days=9))])
