@@ -14,6 +14,7 @@ from tests.conftest import require
 from tests.metrics.dashboards import ALERTS, RULES, blocks, queries
 from tests.metrics.troubles import SCENES, Alarm, as_series, lived
 from tests.patience import HANGS_S
+from tests.sampling import sampled
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -23,7 +24,7 @@ def test_every_alert_has_a_trouble_that_raises_it() -> None:
     assert raised == set(blocks(ALERTS, "alert"))
 
 
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("name", sampled(list(SCENES), "scenes", user=2, ci=len(SCENES)))
 def test_alerts_fire_while_what_they_are_about_goes_on_and_at_no_other_time(name: str, tmp_path: Path) -> None:
     promtool, scene = require("promtool", "install Debian's package prometheus"), SCENES[name]
     series = as_series(lived(scene, tmp_path), scene.minutes)
