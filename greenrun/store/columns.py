@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zlib import compress, decompress
 
-from sqlalchemy import ColumnElement, Integer, String, Text, TypeDecorator, cast, func, select, type_coerce
+from sqlalchemy import ColumnElement, Integer, String, Text, TypeDecorator, bindparam, cast, func, select, type_coerce
 from sqlalchemy.engine import Dialect
 
 _COMPACT = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode  # json.dumps would make one for each value
@@ -89,6 +89,17 @@ def among(column: ColumnElement[Any], values: Collection[Any]) -> ColumnElement[
     """Return the condition that `column` is one of `values`, however many: one parameter, so no limit is met."""
     listed = func.json_each(json.dumps(list(values))).table_valued("value")
     return column.in_(select(listed.c.value))
+
+
+def among_listed(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition that `column` is one of the parameter `listed` (of `listed`), for statements made once."""
+    values = func.json_each(bindparam("listed", type_=String)).table_valued("value")
+    return column.in_(select(values.c.value))
+
+
+def listed(values: Collection[Any]) -> dict[str, str]:
+    """Return the parameter of a statement with `among_listed`."""
+    return {"listed": json.dumps(list(values))}
 
 
 def days(instant: ColumnElement[datetime]) -> ColumnElement[float]:

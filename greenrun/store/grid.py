@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Integer, Row, Select, cast, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Integer, Row, Select, bindparam, cast, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -33,6 +33,21 @@ THIN_AFTER = timedelta(days=21)  # what is younger is kept whole: it says how fo
 THINNED_TO = ISSUE_EVERY  # how far apart the issues are from which plans and verification learn
 THINNED_AT_ONCE = 200
 LATE = timedelta(days=3)  # how much later than others a source may report what it measured and still be preferred
+
+# Made once, since they are asked at every tick: to make a statement takes as long as to carry it out.
+_SERIES = select(SERIES)
+_NAMING = ("provider", "zone", "signal", "accounting", "basis")  # the columns that tell series apart
+_FIND_SERIES = select(SERIES.c.id).where(*(SERIES.c[name] == bindparam(name) for name in _NAMING))
+_ADD_SERIES = insert(SERIES)
+_REVISIONS = (
+    select(INTENSITIES)
+    .where(
+        INTENSITIES.c.series_id == bindparam("series"),
+        INTENSITIES.c.ended_at > bindparam("start"),
+        INTENSITIES.c.started_at < bindparam("end"),
+    )
+    .order_by(INTENSITIES.c.started_at, INTENSITIES.c.fetched_at, INTENSITIES.c.id)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +218,7 @@ class GridRepository:
 
 
 def series_key(session: Session, series: SeriesId) -> int:
-    """Return the row id of a series, adding it when it is new."""
+    """Return the row id of a series, adding it when it is new; the session has the right to write."""
     values = {
         "provider": series.provider,
         "zone": series.zone,
@@ -211,14 +226,16 @@ def series_key(session: Session, series: SeriesId) -> int:
         "accounting": series.accounting or "",
         "basis": series.basis or "",
     }
-    session.execute(upsert(SERIES).values(**values).on_conflict_do_nothing())
-    key: int = session.execute(select(SERIES.c.id).filter_by(**values)).scalar_one()
+    key: int | None = session.execute(_FIND_SERIES, values).scalar_one_or_none()
+    if key is None:
+        session.execute(_ADD_SERIES, values)
+        key = session.execute(_FIND_SERIES, values).scalar_one()
     return key
 
 
 def series_ids(session: Session) -> dict[int, SeriesId]:
     """Return every known series by its row id (there are few: one per provider, zone and kind of number)."""
-    return {row.id: _series_of(row) for row in session.execute(select(SERIES))}
+    return {row.id: _series_of(row) for row in session.execute(_SERIES)}
 
 
 def _series_of(row: Row[Any]) -> SeriesId:
@@ -311,9 +328,7 @@ def _confirm(session: Session, ids: Sequence[int], fetched_at: datetime) -> None
 
 
 def _latest_revisions(session: Session, key: int, start: datetime, end: datetime) -> list[Row[Any]]:
-    table = INTENSITIES.c
-    query = select(INTENSITIES).where(table.series_id == key, table.ended_at > start, table.started_at < end)
-    return _newest(session.execute(query.order_by(table.started_at, table.fetched_at, table.id)))
+    return _newest(session.execute(_REVISIONS, {"series": key, "start": start, "end": end}))
 
 
 def _newest(rows: Iterable[Row[Any]]) -> list[Row[Any]]:

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from enum import EnumType
 from typing import Any
 
+from sqlalchemy import Row
+
 from greenrun.core.jobs.declaration import field_infos
 from greenrun.core.jobs.job import (
     After,
@@ -64,7 +66,7 @@ def job_of(row: JobRecord) -> Job:
     )
 
 
-def run_of(row: RunRecord) -> Run:
+def run_of(row: RunRecord | Row[Any]) -> Run:
     """Return the run in a row of `runs`."""
     return Run(
         id=row.id,

@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from math import fsum, isclose
 
-from sqlalchemy import bindparam, delete, func, insert, or_, select, true, update
+from sqlalchemy import Integer, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -17,7 +17,7 @@ from greenrun.core.energy.model import Mark, Quality, Slice
 from greenrun.core.errors import StoreError
 from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.job import Run
-from greenrun.store.columns import among
+from greenrun.store.columns import among, among_listed, listed
 from greenrun.store.database import Database
 from greenrun.store.grid import series_ids, series_key
 from greenrun.store.ledger import counters
@@ -27,8 +27,29 @@ from greenrun.store.ledger.counters import count, counters_of
 from greenrun.store.ledger.merged_slices import WAITING, SliceMerger, slice_columns, slice_of
 from greenrun.store.ledger.slice_prices import price_of, price_values
 from greenrun.store.ledger.totals import RunningTotals, totals_of
-from greenrun.store.runs import find_runs
+from greenrun.store.runs import runs_of
 from greenrun.store.tables import JOBS, MARKS, RUNS, SLICES
+
+# Made once, since they are asked at every tick: to make a statement takes as long as to carry it out.
+_MARKS = select(MARKS)
+_HOLDS = select(RUNS).where(
+    or_(RUNS.c.ended_at.is_(None), RUNS.c.ended_at >= bindparam("since")), RUNS.c.started_at.is_not(None)
+)
+_ENTRIES = (
+    select(SLICES, RUNS.c.job_id, JOBS.c.project)
+    .select_from(SLICES.outerjoin(RUNS).outerjoin(JOBS))
+    .where(among_listed(SLICES.c.id))
+    .order_by(SLICES.c.started_at, SLICES.c.id)
+)
+_UNSETTLED = {
+    stage: select(SLICES)
+    .join(waiting)
+    .where(waiting.c.ended_at <= bindparam("before"), waiting.c.ended_at > bindparam("after"))
+    .order_by(waiting.c.ended_at, waiting.c.slice_id)
+    .limit(bindparam("most", type_=Integer))
+    for stage, waiting in WAITING.items()
+}
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 
 class BookRepository:
@@ -42,7 +63,7 @@ class BookRepository:
     def marks(self) -> Mapping[str, Mark]:
         """Return how far each device's energy is booked."""
         with self._database.read() as session:
-            return {row.device: Mark(**row._mapping) for row in session.execute(select(MARKS))}
+            return {row.device: Mark(**row._mapping) for row in session.execute(_MARKS)}
 
     def append_slices(
         self,
@@ -73,8 +94,7 @@ class BookRepository:
     def holds(self, since: datetime) -> Sequence[Run]:
         """Return every run that had started and was live at or after `since`: whose energy may still be booked."""
         with self._database.read() as session:
-            still = or_(RUNS.c.ended_at.is_(None), RUNS.c.ended_at >= since)
-            return find_runs(session, still & RUNS.c.started_at.is_not(None))
+            return runs_of(session, _HOLDS, {"since": since})
 
     def unsettled(
         self,
@@ -85,17 +105,10 @@ class BookRepository:
         stage: Stage = Stage.SETTLED,
     ) -> Sequence[UnsettledSlice]:
         """Return the slices that ended after `after` and by `before` and are not settled, oldest first."""
-        waiting = WAITING[stage]
-        later = waiting.c.ended_at > after if after is not None else true()
-        query = (
-            select(SLICES)
-            .join(waiting)
-            .where(waiting.c.ended_at <= before, later)
-            .order_by(waiting.c.ended_at, waiting.c.slice_id)
-            .limit(limit)
-        )
+        asked = {"before": before, "after": after or _EVER, "most": limit}
         with self._database.read() as session:
-            return [UnsettledSlice(row.id, slice_of(row), row.pue) for row in session.execute(query)]
+            rows = session.execute(_UNSETTLED[stage], asked)
+            return [UnsettledSlice(row.id, slice_of(row), row.pue) for row in rows]
 
     def settle(self, prices: Mapping[int, Priced], *, now: datetime, stage: Stage = Stage.SETTLED) -> int:
         """Book the settled (or marginal) price of each slice id once; return how many were new."""
@@ -224,12 +237,6 @@ def _upsert_marks(session: Session, marks: Sequence[Mark]) -> None:
 
 def _entries(session: Session, slice_ids: Sequence[int]) -> list[Entry]:
     """Return the entries of these slices in time order, with their job and project."""
-    query = (
-        select(SLICES, RUNS.c.job_id, JOBS.c.project)
-        .select_from(SLICES.outerjoin(RUNS).outerjoin(JOBS))
-        .where(among(SLICES.c.id, slice_ids))
-        .order_by(SLICES.c.started_at, SLICES.c.id)
-    )
     series = series_ids(session)
     return [
         Entry(
@@ -241,5 +248,5 @@ def _entries(session: Session, slice_ids: Sequence[int]) -> list[Entry]:
             job_id=row.job_id,
             project=row.project,
         )
-        for row in session.execute(query).all()
+        for row in session.execute(_ENTRIES, listed(slice_ids)).all()
     ]
