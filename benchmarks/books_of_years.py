@@ -1,14 +1,14 @@
 """How large the database is after a year of 8 GPUs, and what merging its slices takes.
 
     .venv/bin/python benchmarks/books_of_years.py [--days 365] [--slot-minutes 60] [--jobs-a-day 40]
-                                                  [--slice-minutes 15] [--unmerged]
+                                                  [--slice-minutes 15] [--sparse] [--unmerged]
 
 Writes what a daemon writes, by the same calls, in virtual time: jobs and runs, a slice of each GPU for each minute (or
 some more, but in the first week and on the last two days, as merged ones are as large whatever they are made of), its
 booked price from forecasts that change every half hour, its settled price a day later, what runs would have emitted
 earlier, the forecasts and the measured values themselves. Then the daemon's own steps keep it small. Says how large the
 file is, and each table; what merging took in CPU time, a step at a time; and by how much the figures of the report by
-project of a week differ from those before its slices were merged, which must be nothing.
+project of a week differ from those before its slices were merged, which must be nothing; and what reports of all take.
 """
 
 import argparse
@@ -49,7 +49,12 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--slot-minutes", type=int, default=60)
     parser.add_argument("--jobs-a-day", type=int, default=40)
-    parser.add_argument("--slice-minutes", type=int, default=15, help="1 is what a daemon books")
+    parser.add_argument(
+        "--slice-minutes", type=int, default=15, help="1 is what a daemon books; no more than a slot has"
+    )
+    parser.add_argument(
+        "--sparse", action="store_true", help="no minutes but on the last two days, and no week compared"
+    )
     parser.add_argument("--unmerged", action="store_true", help="what it was without")
     options = parser.parse_args()
     slot = options.slot_minutes * MINUTE
@@ -57,11 +62,11 @@ def main() -> None:
         steps_s: list[float] = []
         for number in range(options.days):
             is_whole = (
-                number < 8 or number + 2 >= options.days
-            )  # the week that is looked at, and what is not merged yet
+                number < 8 and not options.sparse
+            ) or number + 2 >= options.days  # the week that is looked at, and what is not merged yet
             step = MINUTE if options.unmerged or is_whole else options.slice_minutes * MINUTE
             live_a_day(store, T0 + number * DAY, slot, step, options.jobs_a_day, Random(number))
-            before = week(store) if number == 7 else None
+            before = week(store) if number == 7 and not options.sparse else None
             if not options.unmerged:
                 steps_s += keep_small(store, T0 + (number + 1) * DAY)
             if number % 30 == 29 or number + 1 == options.days:
@@ -72,6 +77,7 @@ def main() -> None:
         told(store)
         if steps_s:
             print(f"merging: {sum(steps_s):.0f} s of CPU in {len(steps_s)} steps, the longest {max(steps_s):.3f} s")
+        reported(store, options.days)
 
 
 def intensities(start: datetime, end: datetime, slot: timedelta, kind: Kind, shift: float = 0.0) -> Series:
@@ -156,6 +162,18 @@ def keep_small(store: Store, now: datetime) -> list[float]:
     store.grid.thin_forecasts(now - THIN_AFTER)
     store.shrink()
     return took_s
+
+
+def reported(store: Store, days: int) -> None:
+    """Print what reports of all of it take."""
+    reports = Reports(store.archive, lambda: (), ReportSettings(zone="GB", pue=PUE))
+    end, now = T0 + days * DAY, T0 + (days + 30) * DAY
+    began = process_time()
+    made = reports.report(T0, end, "project", now)
+    print(f"report by project: {process_time() - began:.2f} s of CPU; {made.total.jobs} jobs", flush=True)
+    began = process_time()
+    size = sum(len(piece) for piece in reports.json_by_job(T0, end, now))
+    print(f"report by job: {process_time() - began:.2f} s of CPU, {size / 1e6:.1f} MB", flush=True)
 
 
 def week(store: Store) -> dict[str, Any]:

@@ -25,7 +25,15 @@ from greenrun.api.job_models import (
 )
 from greenrun.api.service import Service
 from greenrun.core.errors import InputProblem, InvalidJob
-from greenrun.core.jobs.access import Access, Viewer, jobs_named, name_for_others, reason_for_others, without_jobs
+from greenrun.core.jobs.access import (
+    Access,
+    Viewer,
+    is_same_user,
+    jobs_named,
+    name_for_others,
+    reason_for_others,
+    without_jobs,
+)
 from greenrun.core.jobs.job import Event, Job
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.stored_transitions import Permit
@@ -249,8 +257,8 @@ def reader_of(daemon: Service, caller: Viewer) -> Reader:
     access = daemon.settings.access
     of_others = Access.ALL if access.may_all(caller) else access.access(caller, -2)
     return Reader(
-        tells=lambda user: user == caller.name or of_others >= Access.READ,
-        names=lambda user: user == caller.name or of_others >= Access.LISTED,
+        tells=lambda owner: is_same_user(caller, *owner) or of_others >= Access.READ,
+        names=lambda owner: is_same_user(caller, *owner) or of_others >= Access.LISTED,
         is_told_all=of_others > Access.NOTHING,
     )
 

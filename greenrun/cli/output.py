@@ -1,15 +1,26 @@
 """Write a command's output files: whole, or not at all."""
 
 import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import IO
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file, text as UTF-8, whole or not at all; what was there stays until all of the new is on disk."""
+    with whole_file(path) as new:
+        new.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file to write to, which is at `path` once the block has ended well, and else never was."""
     with NamedTemporaryFile("wb", dir=path.absolute().parent, prefix=f".{path.name}.", delete=False) as new:
         try:
-            new.write(content.encode() if isinstance(content, str) else content)
+            yield new
             new.flush()
             os.fchmod(new.fileno(), 0o666 & ~_umask())  # as any new file: what is private is up to the user
             os.fsync(new.fileno())
@@ -17,6 +28,22 @@ def write_whole(path: Path, content: str | bytes) -> None:
         except BaseException:
             Path(new.name).unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def data_sink(output: str | None) -> Iterator[Callable[[bytes], object]]:
+    """Yield what writes pieces of data to the file that is named, whole or not at all, else prints them as they come.
+
+    What is there and is no regular file, such as a pipe, gets them as they come too.
+    """
+    if output is None:
+        sys.stdout.flush()
+        yield sys.stdout.buffer.write
+        sys.stdout.buffer.flush()
+        return
+    path = Path(output).expanduser().resolve()
+    with path.open("wb") if path.exists() and not path.is_file() else whole_file(path) as file:
+        yield file.write
 
 
 def page_problems(path: str) -> list[str]:

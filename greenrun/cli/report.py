@@ -63,8 +63,8 @@ def report(
     if schema:
         _put(_schema(), output)
         return
-    from greenrun.reports.formats import JOB_FORMATS, WRITERS
-    from greenrun.reports.model import BY
+    from greenrun.cli.output import data_sink
+    from greenrun.reports.formats import AS_SENT, BY, JOB_FORMATS, MOST_ROWS, WRITERS
 
     reader = OptionReader()
     since, until = reader.read("--from", start, _instant), reader.read("--to", end, _instant)
@@ -80,7 +80,14 @@ def report(
         since, until = since or earlier["from"], until or earlier["to"]
         rows_by = rows_by if by or chosen in JOB_FORMATS else earlier["by"]
     width = output_width() if output is None else None
-    answer = connect(ctx, socket, config).report(since, until, rows_by)
+    client = connect(ctx, socket, config)
+    if earlier is None and chosen in AS_SENT:
+        with data_sink(output) as write:
+            client.write_report(write, since, until, rows_by, chosen)
+            write(b"" if chosen == "csv" else b"\n")
+        return
+    most = None if earlier is not None else MOST_ROWS.get(chosen)
+    answer = client.report(since, until, rows_by, most)
     _put(_written(answer, chosen, earlier, width), output, is_data=chosen != "table")
 
 

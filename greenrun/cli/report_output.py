@@ -14,10 +14,10 @@ from greenrun.core.formatting import (
     precise_percent_text,
 )
 from greenrun.reports.cells import cells, kwh_text, name
-from greenrun.reports.formats import WRITERS
+from greenrun.reports.formats import MOST_ROWS, WRITERS
 from greenrun.reports.model import ComparedReport, Report
 
-_MOST_ROWS = 1000
+_MOST_ROWS = MOST_ROWS["table"]
 _COLUMNS = ("jobs", "energy", "CO2e", "±", "g/kWh", "covered", "avoided", "of baseline")
 _RANKS = {
     "jobs": 5,
@@ -66,6 +66,8 @@ def _parts(report: Report, width: int | None) -> Iterator[str]:
         columns = [Column(report.by, least=12), *(Column(name, right=True, rank=_RANKS.get(name, 0)) for name in shown)]
         rows_of = [[who, *(line[column] for column in shown)] for who, line in lines]
         yield from table_lines(columns, rows_of, width=width)
+        if more := max(0, len(report.rows) - _MOST_ROWS) + report.rows_left_out:
+            yield f"{count_text(more, 'more row is', 'more rows are')} in --format csv and json, and in the total"
         yield from _remarks(report)
     if isinstance(report, ComparedReport):
         yield from _movement(report, width)

@@ -7,7 +7,7 @@ Answers are the API's own JSON objects (dicts), unchanged.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -290,9 +290,29 @@ class Client:
         """Return the latest `limit` ledger entries, of one job or of all."""
         return cast(list[Answer], self._get("/v1/ledger", {"job": job_id, "limit": limit}))
 
-    def report(self, start: str | None = None, end: str | None = None, by: str | None = None) -> Answer:
-        """Return the report of a period (this month, where none is given), with a row for each `by`."""
-        return cast(Answer, self._patient()._get("/v1/reports", {"from": start, "to": end, "by": by}))
+    def report(
+        self, start: str | None = None, end: str | None = None, by: str | None = None, rows: int | None = None
+    ) -> Answer:
+        """Return the report of a period (this month, where none is given), with a row for each `by`.
+
+        With `rows`, so many at most, and in `rows_left_out` how many more there are.
+        """
+        return cast(Answer, self._patient()._get("/v1/reports", {"from": start, "to": end, "by": by, "rows": rows}))
+
+    def write_report(
+        self,
+        write: Callable[[bytes], object],
+        start: str | None = None,
+        end: str | None = None,
+        by: str | None = None,
+        form: str | None = None,
+    ) -> None:
+        """Write the same report a piece at a time as the daemon sends it: as JSON, or (`form`) "csv".
+
+        Nothing is written where it is refused; where the connection ends early, what came until then.
+        """
+        query = {"from": start, "to": end, "by": by, "format": form}
+        self._patient()._request("GET", "/v1/reports", query=query, write=write)
 
     def health(self) -> Answer:
         """Return the daemon's health, whether `ok` or `failing`."""

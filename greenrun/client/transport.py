@@ -5,7 +5,7 @@ import os
 import pwd
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -27,15 +27,17 @@ def request(
     body: object = None,
     key: str | None = None,
     accept: int = 200,
+    write: Callable[[bytes], object] | None = None,
 ) -> tuple[int, object]:
     """Send one request to the socket at `path`; return the answer's status and what its JSON says.
 
-    Raise a ClientError where no daemon answers within `timeout_s`, and for a status from 400 on, but for `accept`.
+    What is no error is written (`write`) a piece at a time instead of read, where that is wanted. Raise a ClientError
+    where no daemon answers within `timeout_s`, and for a status from 400 on, but for `accept`.
     """
     content = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json"} if content else {}
     headers |= {"Idempotency-Key": key} if key else {}
-    status, raw = _exchange(path, timeout_s, method, target + _query_text(query or {}), content, headers)
+    status, raw = _exchange(path, timeout_s, method, target + _query_text(query or {}), content, headers, write)
     answer = _decoded(raw, status, path)
     if status >= 400 and status != accept:
         raise error_with_status(status, answer)
@@ -51,7 +53,13 @@ def request_bytes(path: Path, timeout_s: float, target: str, query: Mapping[str,
 
 
 def _exchange(
-    path: Path, timeout_s: float, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
+    path: Path,
+    timeout_s: float,
+    method: str,
+    target: str,
+    content: bytes | None,
+    headers: Mapping[str, str],
+    write: Callable[[bytes], object] | None,
 ) -> tuple[int, bytes]:
     asks = method == "POST"
     try:
@@ -59,7 +67,7 @@ def _exchange(
             connected.settimeout(timeout_s)
             connected.connect(str(path))
             _check_owner(connected, path)
-            return exchange(connected, method, target, headers, content or b"", _most_bytes(target))
+            return exchange(connected, method, target, headers, content or b"", _most_bytes(target), write)
     except TimeoutError as exc:
         raise silent(path, f"did not answer within {timeout_s:g} s", asks) from exc
     except (ConnectionResetError, EndedEarly) as exc:

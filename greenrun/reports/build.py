@@ -1,14 +1,15 @@
 """Make the report of a period from the ledger's books."""
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
+from pydantic_core import to_json
+
 from greenrun import __version__
 from greenrun.core.accounting.period import JobDetails, Period
-from greenrun.core.accounting.usage import Usage, previous_period
+from greenrun.core.accounting.usage import Usage, owner_labels, previous_period
 from greenrun.core.accounting.watched import BookedTime
 from greenrun.core.carbon.intensity import Series, SeriesId
 from greenrun.core.energy.model import BOOKED, Device
@@ -17,11 +18,13 @@ from greenrun.reports.completeness import in_flight, is_open
 from greenrun.reports.cost_and_scope2 import Bases, cost
 from greenrun.reports.emissions import by_series, forecast_comparison
 from greenrun.reports.energy import IDLE_LEARNED_OVER
+from greenrun.reports.exports.spreadsheet import written
 from greenrun.reports.figure_models import CostFigures, combined
+from greenrun.reports.formats import By
 from greenrun.reports.identity import Hardware, Place
-from greenrun.reports.model import By, HalfWidths, JobRow, Report, ReportBody, Row
+from greenrun.reports.model import HalfWidths, JobRow, Report, ReportBody, Row
 from greenrun.reports.rows import grouped_rows as rows
-from greenrun.reports.rows.job_rows import by_job
+from greenrun.reports.rows.job_rows import by_job, told
 from greenrun.reports.rows.period_books import Books
 from greenrun.reports.rows.reader import EVERYTHING, Reader
 from greenrun.reports.timing import against_grid
@@ -88,55 +91,67 @@ class Reports:
         """Keep at hand what GPUs drew lately while nobody held them; raise StoreError."""
         self.idle_w = self._archive.idle_powers_w(now - IDLE_LEARNED_OVER, now)
 
-    def report(self, start: datetime, end: datetime, by: By, now: datetime, reader: Reader = EVERYTHING) -> Report:
+    def report(
+        self,
+        start: datetime,
+        end: datetime,
+        by: By,
+        now: datetime,
+        reader: Reader = EVERYTHING,
+        most_rows: int | None = None,
+    ) -> Report:
         """Return the report of `[start, end)` with a row for each `by`, as its reader may see it; raise StoreError.
 
-        Missing values are None; `data_quality` says why.
+        Missing values are None; `data_quality` says why. With `most_rows`, it says how many more rows there are.
         """
         # Asked before the books are read: what settles in between is in no figure.
         waits = self.waits(start, end)
         books = replace(self._books(start, end, now), reader=reader)
-        return self._explained(self._body(books, by, rows.rows(books, by), waits=waits), books)
+        listed = rows.rows(books, by, most_rows)
+        count = len(told(books)) if by == "job" else len(listed)
+        body = self._body(books, by, listed[:most_rows], waits=waits, left_out=count - len(listed[:most_rows]))
+        return self._explained(body, books)
 
-    def written_by_job(
+    def json_by_job(
         self, start: datetime, end: datetime, now: datetime, reader: Reader = EVERYTHING
-    ) -> Iterator[str]:
-        """Return the same report by job as JSON text, a row at a time; raise StoreError before the first.
+    ) -> Iterator[bytes]:
+        """Return the same report by job as JSON, some rows at a time; raise StoreError before the first.
 
         Tens of thousands of rows and their text are never there at once.
         """
+        body, books = self._by_job(start, end, now, reader)
+        return self._written(body, books)
+
+    def csv_by_job(self, start: datetime, end: datetime, now: datetime, reader: Reader = EVERYTHING) -> Iterator[bytes]:
+        """Return the rows of the same report as CSV, some at a time; raise StoreError before the first."""
+        body, books = self._by_job(start, end, now, reader)
+        return written(body, by_job(books))
+
+    def _by_job(self, start: datetime, end: datetime, now: datetime, reader: Reader) -> tuple[ReportBody, Books]:
         waits = self.waits(start, end)
         books = replace(self._books(start, end, now), reader=reader)
-        return self._written(self._body(books, "job", [], waits=waits), books)
+        return self._body(books, "job", [], waits=waits), books
 
-    def _written(self, body: ReportBody, books: Books) -> Iterator[str]:
+    def _written(self, body: ReportBody, books: Books) -> Iterator[bytes]:
         telling: dict[str, JobRow] = {}  # for each field that is explained where it is null, a row where it is
-
-        def some_rows() -> Iterator[str]:
-            comma = ""
-            for some in by_job(books):
-                for name in UNKNOWN.keys() - telling.keys():
-                    if (at := some.lacking(name)) is not None:
-                        telling[name] = some.row(at)
-                if texts := some.json():
-                    yield f"{comma}{', '.join(texts)}"
-                    comma = ", "
-
         names = {field.alias or name: name for name, field in ReportBody.model_fields.items()}
-        for number, (shown, name) in enumerate(names.items()):
-            yield f"{', ' if number else '{'}{json.dumps(shown)}: "
-            if name == "rows":
-                yield "["
-                yield from some_rows()
-                yield "]"
-            else:
-                yield json.dumps(body.model_dump(mode="json", include={name})[shown], ensure_ascii=False)
-        told = self._explained(body.model_copy(update={"rows": list(telling.values())}), books)
-        for name, value in told.model_dump(mode="json", exclude=set(names.values())).items():
-            yield f", {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}"
-        yield "}"
+        before, after = _around(body, "rows")
+        last = before + b"["
+        for some in by_job(books):
+            for name in UNKNOWN.keys() - telling.keys():
+                if (at := some.lacking(name)) is not None:
+                    telling[name] = some.row(at)
+            for rows_text in some.json():
+                yield last
+                last = rows_text
+        yield last.removesuffix(b",")
+        explained = self._explained(body.model_copy(update={"rows": list(telling.values())}), books)
+        rest = explained.model_dump(mode="json", exclude=set(names.values()))
+        yield b"]" + after[:-1] + b"," + to_json(rest)[1:]
 
-    def _body(self, books: Books, by: By, listed: Sequence[JobRow] | Sequence[Row], *, waits: bool) -> ReportBody:
+    def _body(
+        self, books: Books, by: By, listed: Sequence[JobRow] | Sequence[Row], *, waits: bool, left_out: int = 0
+    ) -> ReportBody:
         settings, now, names_all = self._settings, books.now, books.reader.is_told_all
         known = books.completeness
         grid, hours = against_grid(books.period.parts, known.since, known.until, self._archive.measured)
@@ -161,6 +176,7 @@ class Reports:
             unattributed=rows.unattributed(books),
             rows=listed,
             others=rows.of_others(books, by),
+            rows_left_out=left_out,
             days=rows.days(books.period.parts),
             series=by_series(books.period.parts),
             waste=rows.by_outcome(books),
@@ -168,8 +184,8 @@ class Reports:
             in_flight=in_flight(books.period, now),
             against_grid=grid,
             hours_of_day=hours,
-            by_project=trends(rows.rows(books, "project"), used, before, "project") if names_all else [],
-            by_user=trends(rows.rows(books, "user"), used, before, "user") if names_all else [],
+            by_project=trends(rows.rows(books, "project"), used, before, _project) if names_all else [],
+            by_user=trends(rows.rows(books, "user"), used, before, _labelled(books)) if names_all else [],
             previous=before,
             instruments=books.rates.instruments(books.period.parts),
             gpu_hours=gpu_hours(books.period.parts, known, total.gpu_utilization_avg),
@@ -213,6 +229,24 @@ class Reports:
             devices={device.id: device for device in self._devices()},
             idle_w=self._archive.idle_powers_w(until - IDLE_LEARNED_OVER, until),
         )
+
+
+def _around(body: ReportBody, name: str) -> tuple[bytes, bytes]:
+    """Return the JSON of a report before and after a list in it that is empty."""
+    text, mark = to_json(body.document()), b'"%b":[]' % name.encode()
+    before, _, after = text.partition(mark)
+    return before + mark[:-2], after
+
+
+def _project(used: Usage) -> str | None:
+    return used.project
+
+
+def _labelled(books: Books) -> Callable[[Usage], str | None]:
+    """Return what calls an owner as the rows of these books do; None for whoever has none."""
+    owners = books.period.jobs.owners
+    labels = dict(zip(owners, owner_labels(owners), strict=True))
+    return lambda used: labels.get(used.owner) if used.owner else None
 
 
 def _used(books: Books) -> list[Device]:

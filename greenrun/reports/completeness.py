@@ -40,7 +40,7 @@ def in_flight(period: Period, now: datetime) -> InFlight:
     """Return what the books of a period lack at `now`, or can still change."""
     pending, runs = period.pending, period.runs
     is_late = runs.has_started & (~runs.has_ended | (runs.ended > microseconds(now - BOOKED_WITHIN)))
-    waiting = [(at, device) for at in np.flatnonzero(is_late).tolist() for device in runs.devices[at]]
+    waiting = [(at, device) for at in np.flatnonzero(is_late).tolist() for device in runs.holdings[runs.holding[at]]]
     seconds = [(_unbooked_s(period, at, device, now), device) for at, device in waiting]
     energies = [_energy_j(period, device, each_s) for each_s, device in seconds if each_s > 0]
     known = [energy_j for energy_j in energies if energy_j is not None]

@@ -1,10 +1,10 @@
 """The emissions of rows: location-based, marginal beside them, and what an earlier start would have emitted."""
 
-from math import isnan
+from math import fsum, isnan
 
 import numpy as np
 
-from greenrun.core.accounting.grouping import Codes, Truths, grouped
+from greenrun.core.accounting.grouping import Codes, Grouping, Truths, grouped
 from greenrun.core.accounting.parts import KINDS, NO_SERIES, Parts, SmallIntegers
 from greenrun.core.carbon.intensity import Floats, Kind, SeriesId, Signal
 from greenrun.core.reference.gases import GASES, NOT_STATED
@@ -187,7 +187,8 @@ def forecast_comparison(parts: Parts) -> ForecastComparison:
         )
     sums = GroupedParts.whole(parts).by.sums
     booked_g, settled_g = float(sums(parts.booked_g, both)[0]), float(sums(parts.settled_g, both)[0])
-    error_g = float(sums(np.abs(parts.booked_g - parts.settled_g), both)[0])
+    hours, hour = np.unique(parts.hour, return_inverse=True)  # so that it is the same of slices that were merged
+    error_g = fsum(np.abs(Grouping(hour, len(hours)).sums(parts.booked_g - parts.settled_g, both)).tolist())
     return ForecastComparison(
         energy_kwh=float(sums(parts.energy_j, both)[0]) / J_PER_KWH,
         booked_g=booked_g,

@@ -1,5 +1,6 @@
 """Compute the figures of rows and their quality: each is NaN where it is not known."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -79,8 +80,14 @@ def _quality(
         "ci_uncertainty_pct": np.where(is_known & is_told, of_forecast, np.nan),
         "emissions_uncertainty_pct": np.where(is_known & is_told, width, np.nan),
         "flags": flags,
-        "complete": [INCOMPLETE.isdisjoint(row) for row in flags],
+        "complete": _complete(flags),
     }
+
+
+def _complete(flags: Sequence[list[str]]) -> list[bool]:
+    """Return which rows lack nothing; equal sets of flags are one list."""
+    known = {key: INCOMPLETE.isdisjoint(row) for key, row in {id(row): row for row in flags}.items()}
+    return [known[id(row)] for row in flags]
 
 
 def _flags(share: Share, used: Figures, emitted: Figures) -> list[list[str]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from greenrun.core.accounting.grouping import Grouping
+from greenrun.core.accounting.grouping import Grouping, grouped
 from greenrun.core.accounting.parts import Integers
 from greenrun.core.accounting.period import NEVER, NO_OUTCOME, OUTCOMES, STATES, JobDetails, Period, RunTable
 from greenrun.core.energy.model import Component, Device
@@ -17,7 +17,7 @@ from greenrun.reports.rows.groups import Figures
 from greenrun.reports.uncertainty import sampled_sparsely
 
 MICROS = 1_000_000
-STATE_TEXTS, OUTCOME_TEXTS = [state.value for state in STATES], [outcome.value for outcome in OUTCOMES]
+_ENDS = [each.value for each in (*OUTCOMES, *STATES)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +38,11 @@ class Place:
 class Hardware:
     """The devices of this host as they are now, and their power according to the books.
 
-    `idle_w` are the GPUs' idle powers by id; `told` keeps what rows tell of the GPUs that jobs held together.
+    `idle_w` are the GPUs' idle powers by id.
     """
 
     devices: Mapping[str, Device] = field(default_factory=dict)
     idle_w: Mapping[str, float] = field(default_factory=dict)
-    told: dict[tuple[str, ...], Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def sparse(self) -> frozenset[str]:
@@ -57,9 +56,9 @@ class Hardware:
 
 def identity(
     period: Period,
-    first: int,
-    last: int,
-    own: Integers,
+    jobs: Integers,
+    own: Grouping,
+    runs: Integers,
     details: JobDetails,
     hardware: Hardware,
     place: Place,
@@ -67,29 +66,29 @@ def identity(
 ) -> Figures:
     """Return the identity of the jobs at some positions of a period, as columns.
 
-    Their times are of all their runs (`own`, by job, then by id), including those outside the period.
+    Their times are of all of their `runs` (in the order of the jobs, then by id; `own` says whose each is), including
+    those outside the period.
     """
-    jobs, runs, country = period.jobs, period.runs, country_of(zone)
-    own = own[runs.has_started[own]]
-    begins = np.searchsorted(runs.job[own], np.arange(first, last + 1))
+    table, told, country = period.runs, period.jobs, country_of(zone)
+    has_started = table.has_started[runs]
+    runs, by = runs[has_started], Grouping(own.code[has_started], own.count)
+    begins = np.searchsorted(by.code, np.arange(by.count + 1))
     counts = np.diff(begins)
-    has_run, code = counts > 0, runs.job[own] - first
-    by = Grouping(code, last - first)
-    started, ended = np.full((2, last - first), NEVER)
-    started[has_run] = np.minimum.reduceat(runs.started[own], begins[:-1][has_run]) if len(own) else []
-    ended[has_run] = np.maximum.reduceat(runs.ended[own], begins[:-1][has_run]) if len(own) else []
+    has_run = counts > 0
+    started, ended = np.full((2, by.count), NEVER)
+    started[has_run] = np.minimum.reduceat(table.started[runs], begins[:-1][has_run]) if len(runs) else []
+    ended[has_run] = np.maximum.reduceat(table.ended[runs], begins[:-1][has_run]) if len(runs) else []
     ended[details.finished == NEVER] = NEVER
-    by_clock = np.where(runs.has_ended[own], (runs.ended[own] - runs.started[own]) / MICROS, 0.0)
-    run_s = by.sums(np.where(runs.has_ended[own] & ~np.isnan(runs.ran_s[own]), runs.ran_s[own], by_clock))
+    by_clock = np.where(table.has_ended[runs], (table.ended[runs] - table.started[runs]) / MICROS, 0.0)
+    run_s = by.sums(np.where(table.has_ended[runs] & ~np.isnan(table.ran_s[runs]), table.ran_s[runs], by_clock))
     wall_s = np.where((started != NEVER) & (ended != NEVER), (ended - started) / MICROS, np.nan)
-    each_job = [own[begin:end].tolist() for begin, end in pairwise(begins.tolist())]
-    states = [STATE_TEXTS[state] for state in jobs.state[first:last].tolist()]
-    held = [_held_by([runs.devices[run] for run in mine], hardware) for mine in each_job]
-    made: Figures = {
-        "job_id": jobs.id[first:last],
+    owners = list(map(told.owners.__getitem__, told.owner[jobs].tolist()))
+    return {
+        "job_id": told.id[jobs],
         "job_name": list(details.name),
-        "project": list(jobs.project[first:last]),
-        "user": list(jobs.user[first:last]),
+        "project": list(map(told.projects.__getitem__, told.project[jobs].tolist())),
+        "user": [owner.name for owner in owners],
+        "uid": [owner.uid for owner in owners],
         "tags": list(details.labels),
         "git_commit": list(details.git_commit),
         "host": place.host,
@@ -105,14 +104,13 @@ def identity(
         "paused_seconds": wall_s - run_s,
         "deferral_seconds": np.where(has_run, (started - details.earliest_start) / MICROS, np.nan),
         "attempts": counts,
-        "outcome": [_outcome(runs, mine) or state for mine, state in zip(each_job, states, strict=True)],
-        "exit_code": [runs.exit_code[mine[-1]] if mine else None for mine in each_job],
         "gpu_count": list(details.gpus),
         "cpu_source": hardware.sources(Component.CPU),
         "cpu_model": place.cpu_model,
-        "peak_power_w": by.highest(runs.peak_w[own], ~np.isnan(runs.peak_w[own])),
+        "peak_power_w": by.highest(table.peak_w[runs], ~np.isnan(table.peak_w[runs])),
+        **_of_last(table, told.state[jobs], runs, begins),
+        **_of_gpus(table, runs, begins, hardware),
     }
-    return made | {name: [each[name] for each in held] for name in held[0]} if held else made
 
 
 def instant_texts(instants: Integers) -> list[str | None]:
@@ -126,19 +124,36 @@ def instant_texts(instants: Integers) -> list[str | None]:
     ]
 
 
-def _outcome(runs: RunTable, mine: Sequence[int]) -> str | None:
-    """Return how the last of these runs ended; None where it goes on, or there is none."""
-    code = int(runs.outcome[mine[-1]]) if mine else NO_OUTCOME
-    return None if code == NO_OUTCOME else OUTCOME_TEXTS[code]
+def _of_last(table: RunTable, state: Integers, runs: Integers, begins: Integers) -> Figures:
+    """Return how the last run of each job ended; the state of a job whose last goes on, or that had none."""
+    has_run = np.diff(begins) > 0
+    last = np.zeros(len(has_run), dtype=np.int64)
+    last[has_run] = runs[begins[1:][has_run] - 1]
+    outcome = np.full(len(has_run), NO_OUTCOME)
+    outcome[has_run] = table.outcome[last[has_run]]
+    word = np.where(outcome == NO_OUTCOME, len(OUTCOMES) + state, outcome)
+    each = zip(has_run.tolist(), last.tolist(), strict=True)
+    return {
+        "outcome": list(map(_ENDS.__getitem__, word.tolist())),
+        "exit_code": [table.exit_code[run] if has else None for has, run in each],
+    }
 
 
-def _held_by(of_runs: Sequence[tuple[str, ...]], hardware: Hardware) -> Mapping[str, Any]:
-    """Return what is told of the GPUs that the runs of a job held; once for all jobs that held the same."""
-    ids = of_runs[0] if len(of_runs) == 1 else tuple(sorted({device for devices in of_runs for device in devices}))
-    if (known := hardware.told.get(ids)) is not None:
-        return known
+def _of_gpus(table: RunTable, runs: Integers, begins: Integers, hardware: Hardware) -> Figures:
+    """Return what is told of the GPUs that the runs of each job held, made once for jobs that held the same."""
+    held = list(map(table.holdings.__getitem__, table.holding[runs].tolist()))
+    keys = (
+        held[begin] if end - begin == 1 else tuple(sorted({device for each in held[begin:end] for device in each}))
+        for begin, end in pairwise(begins.tolist())
+    )
+    different, code = grouped(keys)
+    told, codes = [_held_by(ids, hardware) for ids in different], code.tolist()
+    return {name: list(map([each[name] for each in told].__getitem__, codes)) for name in _held_by((), hardware)}
+
+
+def _held_by(ids: tuple[str, ...], hardware: Hardware) -> Mapping[str, Any]:
     found = [hardware.devices[each] for each in sorted(ids) if each in hardware.devices]
-    told = {
+    return {
         "gpu_share": 1.0 if ids else None,
         "gpu_model": sorted({device.model for device in found}),
         "gpu_models": dict(sorted(Counter(device.model for device in found).items())),
@@ -146,7 +161,6 @@ def _held_by(of_runs: Sequence[tuple[str, ...]], hardware: Hardware) -> Mapping[
         "gpu_source": "; ".join(sorted({device.source for device in found})) or None,
         "power_limit_watts": _power_limit_w(found),
     }
-    return hardware.told.setdefault(ids, told)
 
 
 def _power_limit_w(devices: Sequence[Device]) -> float | None:

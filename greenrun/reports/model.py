@@ -4,13 +4,13 @@
 """
 
 from datetime import date
-from typing import Literal, get_args
 
 from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from greenrun.core.carbon.intensity import Accounting, Basis, Signal
 from greenrun.reports.figure_models import BriefFigures, Counts, Document, Figures, ReportModel, UtcInstant
+from greenrun.reports.formats import By
 from greenrun.reports.period_models import (
     Completeness,
     GpuHours,
@@ -23,8 +23,6 @@ from greenrun.reports.period_models import (
 )
 
 SCHEMA_VERSION = 2
-By = Literal["project", "user", "job", "month", "zone"]
-BY: tuple[By, ...] = get_args(By)
 
 
 # rows
@@ -42,6 +40,9 @@ class Unattributed(Figures, Named):
 
 class Row(Figures, Counts, Named):
     """A row by project, user, month or zone; or the total."""
+
+    uid: int | None = None
+    """The number of the user's account, of a row by user or job; two accounts of one name are two rows."""
 
 
 class Hour(BriefFigures):
@@ -222,6 +223,8 @@ class ReportBody(ReportModel):
     rows: list[JobRow] | list[Row] = Field(union_mode="left_to_right")
     others: Row | None = None
     """What jobs of others used that this report may not tell its reader by themselves; null where that is nothing."""
+    rows_left_out: int = 0
+    """How many rows there are besides, where only so many were asked for."""
     days: list[Day]
     series: list[SeriesRow]
     waste: list[OutcomeRow]

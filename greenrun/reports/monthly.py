@@ -16,8 +16,8 @@ from typing import Protocol
 import structlog
 
 from greenrun.core.errors import ReportError
-from greenrun.reports.formats import WRITERS
-from greenrun.reports.model import By, Report
+from greenrun.reports.formats import WRITERS, By
+from greenrun.reports.model import Report
 from greenrun.reports.movement import compared
 
 log = structlog.get_logger("greenrun.reports")

@@ -101,6 +101,8 @@ class GroupTrend(ReportModel):
     """What a project or a user used, beside the period before."""
 
     group: str
+    uid: int | None = None
+    """The number of the user's account; null of a project."""
     jobs: int
     it_energy_kwh: float | None
     emissions_location_g: float | None

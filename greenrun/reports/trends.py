@@ -1,6 +1,7 @@
 """Projects and users beside the period before, and how much of the GPUs' time was allocated."""
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from math import fsum
 
@@ -39,15 +40,21 @@ def previous(
     )
 
 
-def trends(rows: Iterable[Row | JobRow], used: Sequence[Usage], before: PreviousPeriod, key: str) -> list[GroupTrend]:
-    """Return these rows beside what the same projects or users (`key`) used in the period before."""
+def trends(
+    rows: Iterable[Row | JobRow], used: Sequence[Usage], before: PreviousPeriod, group: Callable[[Usage], str | None]
+) -> list[GroupTrend]:
+    """Return these rows beside what the same projects or users, by their `group`, used in the period before."""
+    of_group: defaultdict[str | None, list[Usage]] = defaultdict(list)
+    for each in used:
+        of_group[group(each)].append(each)
     found = []
     for row in rows:
-        own = [each for each in used if getattr(each, key) == row.group]
+        own = of_group.get(row.group, [])
         earlier_g = _location_g(own)
         found.append(
             GroupTrend(
                 group=row.group,
+                uid=row.uid,
                 jobs=row.jobs,
                 it_energy_kwh=row.it_energy_kwh,
                 emissions_location_g=row.emissions_location_g,

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from greenrun.reports.exports.spreadsheet import as_csv
 from greenrun.reports.model import json_schema
 from greenrun.store import Store
 from tests.charts.pages import Page
 from tests.cli.conftest import Run
-from tests.fake_api import FakeApi
+from tests.fake_api import FakeApi, problem
 from tests.reports.build import END, NOW, T0, fill, reports_of
 
 
@@ -39,7 +40,8 @@ def test_a_table_has_the_rows_the_total_and_the_notes(api: FakeApi, run: Run, st
 
 @pytest.mark.parametrize("form", ["csv", "json", "html", "boamps", "codecarbon", "sci"])
 def test_every_form_can_be_written_to_a_file(api: FakeApi, run: Run, store: Store, form: str) -> None:
-    api.get("/v1/reports", answer(store, "job"))
+    made = reports_of(store).report(T0, END, "job", NOW)
+    api.get("/v1/reports", as_csv(made).encode() if form == "csv" else made.document())
     ran = run("report", "--by", "job", "--format", form, "-o", "out")
     written = Path("out").read_text(encoding="utf-8")
     assert (ran.code, ran.out) == (0, "")
@@ -65,6 +67,7 @@ def test_a_date_is_its_beginning_in_utc(api: FakeApi, run: Run, store: Store, mo
     run("report", "--from", "2026-10", "--to", "2026-11-02", "--by", "zone")
     assert dict(api.asked[0].query) == {
         "from": ["2026-10-01T00:00:00+00:00"], "to": ["2026-11-02T00:00:00+00:00"], "by": ["zone"],
+        "rows": ["1000"],
     }  # fmt: skip
 
 
@@ -75,6 +78,28 @@ def test_what_it_does_not_know_is_refused_before_anything_is_asked(api: FakeApi,
     ran = run("report", *words)
     assert (ran.code, api.asked) == (2, [])
     assert words[-1] in ran.err
+
+
+def test_csv_is_what_the_api_gave_and_asked_for_as_such(api: FakeApi, run: Run) -> None:
+    api.get("/v1/reports", b"from,to\na,b\n")
+    assert run("report", "--format", "csv").out == "from,to\na,b\n"
+    assert api.asked[0].query == {"by": ["project"], "format": ["csv"]}
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "html"])
+def test_a_report_that_is_refused_leaves_the_file_that_is_there(api: FakeApi, run: Run, form: str) -> None:
+    Path("out").write_text("of before", encoding="utf-8")
+    api.get("/v1/reports", problem(422, "no", "This period cannot be reported."), 422)
+    ran = run("report", "--format", form, "-o", "out")
+    assert (ran.code != 0, "cannot be reported" in ran.err) == (True, True)
+    assert (Path("out").read_text(encoding="utf-8"), [path.name for path in Path().iterdir()]) == ("of before", ["out"])
+
+
+def test_a_table_says_how_many_rows_it_leaves_out(api: FakeApi, run: Run, store: Store) -> None:
+    api.get("/v1/reports", reports_of(store).report(T0, END, "job", NOW, most_rows=3).document())
+    assert "17 more rows are in --format csv and json" in run("report", "--by", "job").out
+    assert "17 more rows are in the CSV and JSON forms" in run("report", "--by", "job", "--format", "html").out
+    assert [asked.query["rows"] for asked in api.asked] == [["1000"], ["500"]]
 
 
 # what moved, and what is missing

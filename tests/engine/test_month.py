@@ -21,7 +21,8 @@ from greenrun.core.jobs.job import FINISHED
 from greenrun.core.planning.model import Plan
 from greenrun.metrics import Health, LiveState, MetricsCollector, registry_of
 from greenrun.reports.build import Reports, ReportSettings
-from greenrun.reports.model import BY, Report
+from greenrun.reports.formats import BY
+from greenrun.reports.model import Report
 from greenrun.store import Store
 from tests.engine.month import PUE, Month, jobs, lived
 from tests.sampling import EFFORT, Effort

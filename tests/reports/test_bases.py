@@ -25,8 +25,9 @@ from greenrun.reports.cost_and_scope2 import Bases
 from greenrun.reports.exports.sci import sci
 from greenrun.reports.figure_models import CostFigures
 from greenrun.reports.figures import Share, figures
+from greenrun.reports.formats import BY
 from greenrun.reports.html import page
-from greenrun.reports.model import BY, Report
+from greenrun.reports.model import Report
 from greenrun.reports.rows.groups import GroupedParts
 from greenrun.reports.rows.members import held_by_parts
 from greenrun.store import Store

@@ -1,5 +1,7 @@
 """Sums of columns are those of Python's own arithmetic over the slices, row by row, to nine digits."""
 
+import csv
+import io
 import json
 import sqlite3
 from collections import defaultdict
@@ -11,15 +13,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import sqlite
 
 from greenrun.core.accounting.grouping import Grouping
+from greenrun.core.formatting import plain_number
 from greenrun.core.units import significant
 from greenrun.reports.build import Reports, ReportSettings
+from greenrun.reports.exports.spreadsheet import as_csv
+from greenrun.reports.formats import BY
 from greenrun.reports.model import JobRow
-from greenrun.reports.rows.groups import json_rows, names, significants
+from greenrun.reports.rows.groups import names, significants
+from greenrun.reports.rows.row_texts import csv_rows, json_rows
 from greenrun.store import Store
 from greenrun.store.ledger import period_parts
 from tests.reports.build import ALL_BASES, END, GPUS, NOW, PUE, T0, TARIFF, fill
@@ -85,10 +91,55 @@ def test_each_row_is_the_sum_of_its_slices(store: Store, by: str) -> None:
 
 
 def test_rows_that_are_written_as_text_are_those_of_the_models(store: Store) -> None:
-    written = json.loads("".join(reports(store).written_by_job(T0, END, NOW)))["rows"]
+    written = json.loads(b"".join(reports(store).json_by_job(T0, END, NOW)))["rows"]
     rows = reports(store).report(T0, END, "job", NOW).job_rows
     assert [JobRow(**row) for row in written] == rows
     assert list(written[0]) == list(JobRow.model_fields)
+
+
+def test_csv_that_is_written_as_text_is_that_of_the_models(store: Store) -> None:
+    told = reports(store)
+    assert b"".join(told.csv_by_job(T0, END, NOW)).decode() == as_csv(told.report(T0, END, "job", NOW))
+    assert b"".join(told.csv_by_job(END, NOW, NOW)).decode() == as_csv(told.report(END, NOW, "job", NOW))
+
+
+@pytest.mark.parametrize("end", [END, T0 + timedelta(days=4, hours=3, minutes=7)])
+def test_rows_of_every_sort_close_to_the_last_digits(store: Store, end: datetime) -> None:
+    """By job, by user, by project, by zone, by month: with what nobody held they make the same total."""
+    made = {by: reports(store).report(T0, end, by, NOW) for by in BY}
+    total = made["job"].total
+    assert {by for by in BY if made[by].total != total} == set()
+    for name in (
+        "it_energy_kwh",
+        "facility_energy_kwh",
+        "emissions_location_g",
+        "emissions_booked_g",
+        "cost",
+        "water_l",
+    ):
+        for by, report in made.items():
+            parts = [getattr(row, name) for row in (*report.rows, report.unattributed)]
+            assert (by, fsum(filter(None, parts))) == (by, pytest.approx(getattr(total, name), rel=1e-12))
+
+
+@example([2.0000000000015, 999.9999999999995, 1e-3, 1e11, 123456789012.5])
+@given(st.lists(st.floats(allow_nan=True, allow_infinity=False), min_size=1, max_size=30))
+def test_numbers_of_a_column_are_written_as_each_alone_is(values: list[float]) -> None:
+    rows = b"".join(csv_rows({"it": np.array(values, dtype=np.float64)}, len(values), ["it"])).decode()
+    assert rows.split("\n")[:-1] == ["" if value != value else plain_number(value) for value in values]
+
+
+@given(
+    st.lists(
+        st.one_of(st.text(max_size=6), st.sampled_from(["=1", " -2", "a,b", '"', "", "x\r"])),
+        min_size=101,
+        max_size=120,
+    )
+)
+def test_texts_of_a_column_are_read_as_what_they_are(values: list[str]) -> None:
+    rows = b"".join(csv_rows({"it": values, "n": 1}, len(values), ["it", "n"])).decode()
+    read = [row[0].removeprefix("'") for row in csv.reader(io.StringIO(rows, newline=""))]
+    assert read == [value.removeprefix("'") for value in values]
 
 
 def reports(store: Store) -> Reports:
@@ -130,5 +181,6 @@ def test_sets_of_more_words_than_a_number_has_bits_are_told_apart() -> None:
 @pytest.mark.parametrize("text", ['a "quote"', "a,b", '","', "back\\slash", "größer", "100 %", "%s", ""])
 def test_columns_of_text_are_json_whatever_is_in_them(text: str) -> None:
     column = [f"{text}{number}" for number in range(200)]
-    rows = json_rows({"own": column, "same": [text] * 200, "none": None}, 200, ("own", "same", "none"))
+    made = {"own": column, "same": [text] * 200, "none": None}
+    rows = b"".join(json_rows(made, 200, ("own", "same", "none"), b"\n")).splitlines()
     assert [json.loads(row) for row in rows] == [{"own": each, "same": text, "none": None} for each in column]

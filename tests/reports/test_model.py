@@ -11,8 +11,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from greenrun.reports.build import Reports, ReportSettings
-from greenrun.reports.model import BY, Report, json_schema
+from greenrun.reports.formats import BY
+from greenrun.reports.model import Report, json_schema
 from greenrun.reports.movement import compared
+from greenrun.reports.rows import job_rows, row_texts
 from greenrun.store import Store
 from tests.patience import HANGS_S
 from tests.reports.build import ALL_BASES, END, GPUS, NOW, T0, fill, reports_of
@@ -55,11 +57,31 @@ def test_every_report_is_of_the_schema(store: Store, by: Any, settings: ReportSe
 def test_what_is_written_a_row_at_a_time_is_the_same_report(store: Store, end: datetime) -> None:
     """Also what it says of fields that are null in some row, which are known only after the last one."""
     reports = Reports(store.archive, lambda: GPUS, ReportSettings(zone="GB", bases=ALL_BASES))
-    written = list(reports.written_by_job(T0, end, NOW))
+    written = list(reports.json_by_job(T0, end, NOW))
     document = reports.report(T0, end, "job", NOW).document()
-    assert json.loads("".join(written)) == document
-    assert list(json.loads("".join(written))) == list(document)
-    assert len(written) > len(document["rows"])  # type: ignore[arg-type]
+    assert json.loads(b"".join(written)) == document
+    assert list(json.loads(b"".join(written))) == list(document)
+    assert len(written) > 1
+
+
+@pytest.mark.parametrize(("jobs", "rows"), [(1, 1), (5, 2), (12, 3)])
+def test_it_makes_no_difference_how_many_rows_are_made_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch, jobs: int, rows: int
+) -> None:
+    whole = b"".join(reports_of(store).json_by_job(T0, END, NOW))
+    monkeypatch.setattr(job_rows, "AT_ONCE", jobs)
+    monkeypatch.setattr(row_texts, "ROWS_AT_ONCE", rows)
+    assert b"".join(reports_of(store).json_by_job(T0, END, NOW)) == whole
+
+
+@pytest.mark.parametrize("most", [1, 5, 12, 13])
+def test_a_report_of_some_rows_says_how_many_more_there_are(store: Store, report: Report, most: int) -> None:
+    made = reports_of(store).report(T0, END, "job", NOW, most_rows=most)
+    assert (made.rows, made.rows_left_out) == (report.rows[:most], max(0, 12 - most))
+    assert made.total == report.total
+    assert faults(made.document()) == []
+    of_projects = reports_of(store).report(T0, END, "project", NOW, most_rows=2)
+    assert (len(of_projects.rows), of_projects.rows_left_out) == (2, 3)
 
 
 def test_so_is_one_that_says_what_moved(report: Report) -> None:

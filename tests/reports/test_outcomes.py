@@ -12,7 +12,8 @@ from greenrun.core.jobs.job import Outcome
 from greenrun.core.jobs.transitions import Intent
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.emissions import NOT_SUCCEEDED
-from greenrun.reports.model import BY, OutcomeRow, Report
+from greenrun.reports.formats import BY
+from greenrun.reports.model import OutcomeRow, Report
 from greenrun.reports.rows.members import WASTED
 from greenrun.store import Store
 from tests.reports.build import END, NOW, T0, fill, reports_of

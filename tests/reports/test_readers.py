@@ -12,8 +12,8 @@ from greenrun.store import Store
 from tests.reports.build import END, NOW, T0, fill, reports_of
 
 OWN = "user 0"
-LISTED = Reader(tells=lambda user: user == OWN)
-PRIVATE = Reader(tells=lambda user: user == OWN, names=lambda user: user == OWN, is_told_all=False)
+LISTED = Reader(tells=lambda owner: owner.name == OWN)
+PRIVATE = Reader(tells=lambda owner: owner.name == OWN, names=lambda owner: owner.name == OWN, is_told_all=False)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 @pytest.mark.parametrize("reader", [LISTED, PRIVATE])
 def test_a_report_by_job_has_the_readers_own_and_one_row_of_others(store: Store, reader: Reader) -> None:
     whole = reports_of(store).report(T0, END, "job", NOW)
-    made = json.loads("".join(reports_of(store).written_by_job(T0, END, NOW, reader)))
+    made = json.loads(b"".join(reports_of(store).json_by_job(T0, END, NOW, reader)))
     assert {row["user"] for row in made["rows"]} == {OWN}
     others = [row for row in whole.rows if row.user != OWN]
     assert made["others"]["jobs"] == len(others)

@@ -17,8 +17,9 @@ from greenrun.cli import report_output
 from greenrun.reports.exports import boamps, spreadsheet
 from greenrun.reports.exports.codecarbon import codecarbon
 from greenrun.reports.exports.sci import sci
+from greenrun.reports.formats import BY
 from greenrun.reports.html import page
-from greenrun.reports.model import BY, Report
+from greenrun.reports.model import Report
 from greenrun.store import Store
 from tests.charts.pages import Page
 from tests.reports.build import END, GPUS, NOW, T0, fill, reports_of

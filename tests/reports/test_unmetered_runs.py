@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from greenrun.core.jobs.job import JobSpec, Outcome, State
-from greenrun.reports.model import BY
+from greenrun.reports.formats import BY
 from greenrun.store import Store
 from tests.reports.build import END, NOW, T0, WHY, fill, reports_of
 

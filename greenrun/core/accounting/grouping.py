@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import ceil, inf, log2
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,22 @@ Codes = npt.NDArray[np.int64]
 Truths = npt.NDArray[np.bool_]
 
 
+class Numbering(dict[Any, int]):
+    """Gives keys numbers, in the order in which they are first asked for."""
+
+    def __missing__(self, key: Any) -> int:
+        return self.setdefault(key, len(self))
+
+    def codes(self, keys: Iterable[Any]) -> Codes:
+        """Return the numbers of these keys."""
+        return np.array(list(map(self.__getitem__, keys)), dtype=np.int64)
+
+
 def grouped(keys: Iterable[Any]) -> tuple[list[Any], Codes]:
     """Return the different keys in order of their first coming, and the position of each key among them."""
-    found: dict[Any, int] = {}
-    codes = [found.setdefault(key, len(found)) for key in keys]
-    return list(found), np.array(codes, dtype=np.int64)
+    numbers = Numbering()
+    codes = numbers.codes(keys)
+    return list(numbers), codes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,18 +41,23 @@ class Grouping:
 
     def sums(self, values: Floats, where: Truths | None = None) -> Floats:
         """Return the sum of each group, NaN counting as nothing; independent of order but for the last bit."""
-        told = ~np.isnan(values) & (self.code >= 0)
+        told = ~np.isnan(values)
+        told &= self.code >= 0
         if where is not None:
             told &= where
-        code, mine = self.code[told], values[told]
+        code, mine = (self.code, values) if told.all() else (self.code[told], values[told])
         if not len(mine):
             return np.zeros(self.count)
         # Multiples of one power of 2 add up without rounding; what is left over is too small to matter.
-        largest = float(np.abs(mine).max())
-        bits = np.ceil(np.log2(largest) + np.log2(len(mine))) - 52 if 0 < largest < np.inf else 0.0
+        largest = max(float(mine.max()), -float(mine.min()))
+        bits = ceil(log2(largest) + log2(len(mine))) - 52 if 0 < largest < inf else 0
         step = max(2.0**bits, float(np.finfo(np.float64).tiny))  # of the smallest values there is no such power
-        coarse = np.round(mine / step) * step
-        return np.asarray(self._added(code, coarse) + self._added(code, mine - coarse))
+        part = mine / step
+        np.round(part, out=part)
+        part *= step
+        found = self._added(code, part)
+        np.subtract(mine, part, out=part)
+        return np.asarray(found + self._added(code, part))
 
     def known_sums(self, values: Floats, where: Truths | None = None) -> Floats:
         """Return the sum of what is known of each group; NaN where nothing is."""

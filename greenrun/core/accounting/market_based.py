@@ -52,20 +52,21 @@ class Contracts:
     def matched_each(self, starts: Sequence[datetime], length: timedelta) -> list[Matched]:
         """Return the same of many intervals of one length at once: a file may have every hour of years."""
         starts_s, length_s = np.array([start.timestamp() for start in starts]), length.total_seconds()
-        told: list[list[tuple[Contract, float, float]]] = [[] for _ in starts]
-        for row in self.rows:
+        told: list[list[tuple[int, float, float]]] = [[] for _ in starts]
+        for at, row in enumerate(self.rows):
             integrals, covered_s = row.factors.sums(starts_s, starts_s + length_s)
             for found, value, seconds in zip(told, integrals.tolist(), covered_s.tolist(), strict=True):
                 if seconds > 0:
-                    found.append((row, row.share * min(1.0, seconds / length_s), row.share * value / length_s))
-        return [
-            Matched(
-                covered=fsum(covered for _, covered, _ in found),
-                g_per_kwh=fsum(g_per_kwh for _, _, g_per_kwh in found),
-                sources=tuple(row.source for row, _, _ in found),
-            )
-            for found in told
-        ]
+                    found.append((at, row.share * min(1.0, seconds / length_s), row.share * value / length_s))
+        made = {}  # most hours are alike
+        for found in told:
+            if (key := tuple(found)) not in made:
+                made[key] = Matched(
+                    covered=fsum(covered for _, covered, _ in found),
+                    g_per_kwh=fsum(g_per_kwh for _, _, g_per_kwh in found),
+                    sources=tuple(self.rows[at].source for at, _, _ in found),
+                )
+        return [made[tuple(found)] for found in told]
 
 
 def sold_twice(rows: Sequence[Contract]) -> datetime | None:

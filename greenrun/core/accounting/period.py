@@ -7,8 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from greenrun.core.accounting.grouping import Codes, Truths, grouped
+from greenrun.core.accounting.grouping import Codes, Truths
 from greenrun.core.accounting.parts import Integers, Parts
+from greenrun.core.accounting.usage import Owner
 from greenrun.core.accounting.watched import BookedTime, Pending
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.job import Outcome, State
@@ -27,22 +28,14 @@ def microseconds(instant: datetime | None) -> int:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JobTable:
-    """Jobs by id, as columns: whose they are, and the positions of their states in STATES."""
+    """Jobs by id, as columns: the positions of their projects, owners and states in `projects`, `owners` and STATES."""
 
     id: Integers
-    project: Sequence[str]
-    user: Sequence[str]
+    projects: Sequence[str]
+    project: Codes
+    owners: Sequence[Owner]
+    owner: Codes
     state: Integers
-
-    @cached_property
-    def projects(self) -> tuple[list[str], Codes]:
-        """The different projects, and which of them each job is of."""
-        return grouped(self.project)
-
-    @cached_property
-    def users(self) -> tuple[list[str], Codes]:
-        """The different users, and which of them each job is of."""
-        return grouped(self.user)
 
     @cached_property
     def is_succeeded(self) -> Truths:
@@ -59,6 +52,7 @@ class JobTable:
 class RunTable:
     """Runs by id, as columns: the positions of their jobs in the table of these, when they ran, and how they ended.
 
+    `holding` is where `holdings` has the devices that a run held.
     Instants are as `microseconds` has them. `ran_s` is by a clock that nobody can set, `peak_w` the highest mean power
     of a slice, of one GPU, `work` what runs said to have done: NaN where that is not known. `why` is where `whys` say
     why a run that started is not compared with an earlier start; None of one that is.
@@ -71,7 +65,8 @@ class RunTable:
     outcome: Integers
     ran_s: Floats
     exit_code: Sequence[int | None]
-    devices: Sequence[tuple[str, ...]]
+    holdings: Sequence[tuple[str, ...]]
+    holding: Integers
     why: Integers
     whys: Sequence[str | None]
     work: Floats

@@ -1,42 +1,52 @@
 """The rows of a report as CSV: flat, with units in the columns' names, and empty where a value is not known."""
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
-from io import StringIO
+from collections.abc import Iterator, Mapping, Sequence
 
-from greenrun.core.formatting import plain_number
-from greenrun.reports.model import Report
+from greenrun.reports.figure_models import Document
+from greenrun.reports.model import Named, Report, ReportBody, Row
+from greenrun.reports.rows.job_rows import CSV_FIELDS, JobRows
+from greenrun.reports.rows.row_texts import csv_line
 
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # wide ones too
+_HEAD = {"start", "end", "by"}  # of the report, in each line
 
 
 def as_csv(report: Report) -> str:
-    """Return one line per row, then those of nobody and of the total; numbers in full, lists joined with `; `."""
-    head = report.model_dump(mode="json", include={"start", "end", "by"})
-    rows = [*report.rows, *([report.others] if report.others else []), report.unattributed, report.total]
-    return table_of([{**head, **row.model_dump(mode="json", exclude={"slices"})} for row in rows])
+    """Return one line per row, then those of others, of nobody and of the total; numbers to twelve digits."""
+    return b"".join([_names(report), *_lines(report, report.rows), *_last_lines(report)]).decode()
+
+
+def written(body: ReportBody, pages: Iterator[JobRows]) -> Iterator[bytes]:
+    """Yield the same of a report by job whose rows are told some at a time."""
+    head = _head(body)
+    yield _names(body)
+    for rows in pages:
+        yield from rows.csv(head)
+    yield from _last_lines(body)
 
 
 def table_of(rows: Sequence[Mapping[str, object]]) -> str:
     """Return mappings as CSV, with a column for every key in the order in which they come up."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    out = StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
-    return out.getvalue()
+    return b"".join([csv_line(columns), *(csv_line(map(row.get, columns)) for row in rows)]).decode()
 
 
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, Mapping):
-        return _text("; ".join(f"{key}={item}" for key, item in value.items()))
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return _text("; ".join(map(str, value)))
-    return _text(value) if isinstance(value, str) else plain_number(value) if isinstance(value, float) else repr(value)
+def _head(body: ReportBody) -> Document:
+    return body.model_dump(mode="json", include=_HEAD)
 
 
-def _text(value: str) -> str:
-    """Return a text that a spreadsheet does not take for a formula: a job's name may be anything."""
-    return f"'{value}" if value.lstrip(" \n").startswith(_FORMULAS) else value
+def _fields(body: ReportBody) -> list[str]:
+    return CSV_FIELDS if body.by == "job" else list(Row.model_fields)
+
+
+def _names(body: ReportBody) -> bytes:
+    return csv_line([*_head(body), *_fields(body)])
+
+
+def _last_lines(body: ReportBody) -> Iterator[bytes]:
+    return _lines(body, [*([body.others] if body.others else []), body.unattributed, body.total])
+
+
+def _lines(body: ReportBody, rows: Sequence[Named]) -> Iterator[bytes]:
+    head, fields = _head(body).values(), _fields(body)
+    for row in rows:
+        yield csv_line([*head, *map(row.model_dump(mode="json", exclude={"slices"}).get, fields)])

@@ -14,10 +14,11 @@ from greenrun.core.formatting import (
     precise_percent_text,
 )
 from greenrun.reports.cells import cells, kwh_text, name, per_work_text
+from greenrun.reports.formats import MOST_ROWS
 from greenrun.reports.model import Day, JobRow, Report, Row, Unattributed
 from greenrun.reports.period_models import GroupTrend, HourOfDay
 
-MOST_ROWS = 500
+_MOST = MOST_ROWS["html"]
 UNALLOCATED = "unallocated (no run)"
 _COLUMNS = ("jobs", "energy", "CO2e", "±", "g/kWh", "covered", "settled", "avoided")
 _OF_JOBS = ("user", "outcome", "started")
@@ -67,13 +68,13 @@ def groups(report: Report) -> Groups:
 
     return Groups(
         heads=(report.by, *(_OF_JOBS if by_job else ()), *columns),
-        lines=[line(name(row, " · "), row) for row in report.rows[:MOST_ROWS]],
+        lines=[line(name(row, " · "), row) for row in report.rows[:_MOST]],
         foot=[
             *([line("jobs of others", report.others)] if report.others else []),
             line(UNALLOCATED, report.unattributed),
             line("total", report.total),
         ],
-        more=max(0, len(report.rows) - MOST_ROWS),
+        more=max(0, len(report.rows) - _MOST) + report.rows_left_out,
     )
 
 
@@ -90,7 +91,7 @@ def trend_lines(rows: Sequence[GroupTrend]) -> list[Line]:
             intensity_text(row.ci_avg_g_per_kwh),
             "" if row.avoided_pct is None else typeset(precise_percent_text, row.avoided_pct / 100),
         )
-        for row in rows[:MOST_ROWS]
+        for row in rows[:_MOST]
     ]
 
 
@@ -131,7 +132,7 @@ def work_lines(report: Report) -> list[Line]:
             f"{number_text(done)} {row.work_unit or ''}".rstrip(),
             per_work_text(row.energy_per_work_j, row.work_unit),
         )
-        for row, done in worked[:MOST_ROWS]
+        for row, done in worked[:_MOST]
     ]
 
 

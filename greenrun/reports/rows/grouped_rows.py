@@ -8,12 +8,14 @@ import numpy as np
 
 from greenrun.core.accounting.grouping import Codes, Grouping, grouped
 from greenrun.core.accounting.parts import NO_SERIES, Parts, hour_of
+from greenrun.core.accounting.usage import owner_labels
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.job import Outcome
 from greenrun.reports.completeness import HOUR_S
 from greenrun.reports.emissions import brief, compared_figures, percents
 from greenrun.reports.energy import gpu_seconds
-from greenrun.reports.model import By, Day, JobRow, OutcomeRow, Row, Unattributed
+from greenrun.reports.formats import By
+from greenrun.reports.model import Day, JobRow, OutcomeRow, Row, Unattributed
 from greenrun.reports.rows.groups import GroupedParts, ratios, rows_of
 from greenrun.reports.rows.job_rows import by_job
 from greenrun.reports.rows.members import ENDINGS, WASTED, Members
@@ -24,29 +26,36 @@ NO_ZONE = "unknown"
 DAY_H = 24
 
 
-def rows(books: Books, by: By) -> list[JobRow] | list[Row]:
-    """Return a row for each group of what runs used, the largest emitter first; jobs and months in their order."""
+def rows(books: Books, by: By, most: int | None = None) -> list[JobRow] | list[Row]:
+    """Return a row for each group of what runs used, the largest emitter first; jobs and months in their order.
+
+    Of jobs, so many `most`: those that were submitted first.
+    """
+    jobs = books.period.jobs
+    uids: Sequence[int | None] | None = None
     match by:
         case "job":
-            return [row for some in by_job(books) for row in some.rows()]
+            return [row for some in by_job(books, most) for row in some.rows()]
         case "month":
             return sorted(_by_part(books, _months, is_by_month=True), key=lambda row: row.group)
         case "zone":
             return sorted(_by_part(books, _zones), key=lambda row: -(row.emissions_location_g or 0.0))
         case "project":
-            groups, group = books.period.jobs.projects
+            groups, group = jobs.projects, jobs.project
         case "user":
-            groups, group = books.period.jobs.users
-    found = _of_jobs(books, groups, np.where(told_jobs(books.period.jobs, books.reader.names), group, -1))
+            groups, group = owner_labels(jobs.owners), jobs.owner
+            uids = [owner.uid for owner in jobs.owners]
+    found = _of_jobs(books, groups, np.where(told_jobs(jobs, books.reader.names), group, -1), uids)
     return sorted(found, key=lambda row: (-(row.emissions_location_g or 0.0), row.group))
 
 
-def _of_jobs(books: Books, groups: Sequence[str], group: Codes) -> list[Row]:
+def _of_jobs(books: Books, groups: Sequence[str], group: Codes, uids: Sequence[int | None] | None = None) -> list[Row]:
     code = group[books.runs.table.job] if len(group) else group
     used = _of_condensed(books, code, len(groups))
     runs = Members.of(code, books.runs.overlaps, len(groups))
     everyone = Members.of(code, books.runs.overlaps | books.runs.is_booked, len(groups))
-    made = books.figures(used, runs, everyone) | books.runs.counts(runs) | {"group": list(groups)}
+    made = books.figures(used, runs, everyone) | books.runs.counts(runs)
+    made |= {"group": list(groups), "uid": None if uids is None else list(uids)}
     is_there = everyone.by.any(np.ones(len(everyone.run), dtype=np.bool_))
     found = rows_of(made, len(groups), Row.model_fields)
     return [Row(**row) for row, is_row in zip(found, is_there.tolist(), strict=True) if is_row]
@@ -85,7 +94,7 @@ def total(books: Books) -> Row:
     free_s = float(gpu_seconds(GroupedParts.whole(books.condensed.taken(~books.condensed.is_held)))[0])
     expected_s = books.completeness.device_hours * HOUR_S
     made = books.figures(used, runs, everyone, is_all=True, expected_s=expected_s, also_s=free_s)
-    (row,) = rows_of(made | books.runs.counts(runs) | {"group": "total"}, 1, Row.model_fields)
+    (row,) = rows_of(made | books.runs.counts(runs) | {"group": "total", "uid": None}, 1, Row.model_fields)
     return Row(**row)
 
 
@@ -145,7 +154,7 @@ def _by_part(books: Books, key: Callable[[Parts], tuple[list[str], Codes]], *, i
     np.add.at(seconds, also_code, np.array([each_s for runs in unbooked.values() for each_s in runs.values()]))
     lacks = Grouping(also_code, count).any(books.runs.is_unmetered[also_run])
     made = books.figures(used, Members.nobody(count), of_parts, has_whole_runs=False, lacks_runs=lacks)
-    made |= books.runs.counts(everyone, seconds) | {"group": names}
+    made |= books.runs.counts(everyone, seconds) | {"group": names, "uid": None}
     is_there = everyone.by.any(np.ones(len(everyone.run), dtype=np.bool_)).tolist()
     found = zip(rows_of(made, count, Row.model_fields), is_there, strict=True)
     return [Row(**row) for row, is_row in found if is_row]

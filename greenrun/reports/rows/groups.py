@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic_core import to_json
 
 from greenrun.core.accounting.grouping import Grouping, Truths
 from greenrun.core.accounting.parts import NO_SERIES, Parts
@@ -20,7 +19,6 @@ from greenrun.core.units import DIGITS, J_PER_KWH, significant
 _SMALL, _LARGE = 1e-10, 1e11  # between them, powers of 10 that make integers of twelve digits are exact
 _POWERS = np.array([10.0**power for power in range(23)])
 _BITS = 40
-_FEW = 100
 
 Made = TypeVar("Made")
 Figures = dict[str, Any]  # by the names of the report's fields: an array of floats, or a list
@@ -114,10 +112,6 @@ def series_sets(each: GroupedParts, where: Truths) -> npt.NDArray[np.bool_]:
     return each.by.sets(each.parts.priced_by, len(each.parts.series), priced)
 
 
-class JsonTexts(list[str]):
-    """A column of what is JSON already."""
-
-
 def rows_of(figures: Mapping[str, Any], count: int, order: Iterable[str]) -> list[dict[str, Any]]:
     """Return the figures of each group by their names, in that order, as plain values: None where one is not known."""
     names = tuple(order)
@@ -135,38 +129,3 @@ def _plain(column: Any, count: int) -> list[Any]:
     if len(values) != count:
         raise ValueError(f"a column of {count} groups has {len(values)} values")
     return values
-
-
-def json_rows(figures: Mapping[str, Any], count: int, order: Iterable[str]) -> list[str]:
-    """Return the figures of each group by their names, in that order, as a JSON object."""
-    texts, template = [], []
-    for name in order:
-        column = figures[name]
-        fixed, each = _json_column(column, count)
-        template.append(f"{to_json(name).decode()}:{fixed.replace('%', '%%') if fixed is not None else '%s'}")
-        if fixed is None:
-            texts.append(each)
-    row = "{" + ",".join(template) + "}"
-    return [row % values for values in zip(*texts, strict=True)] if texts else [row % ()] * count
-
-
-def _json_column(column: Any, count: int) -> tuple[str | None, Sequence[str]]:
-    """Return the JSON text of a value that all groups share, or else that of each."""
-    if isinstance(column, np.ndarray):
-        if (len(column) and (column == column[0]).all()) or (column.dtype.kind == "f" and np.isnan(column).all()):
-            return to_json(column[0].item() if len(column) else None, inf_nan_mode="null").decode(), ()
-        return None, to_json(column.tolist(), inf_nan_mode="null").decode()[1:-1].split(",")
-    if isinstance(column, JsonTexts):
-        return None, column
-    if not isinstance(column, list):
-        return to_json(column).decode(), ()
-    if len(column) != count:
-        raise ValueError(f"a column of {count} groups has {len(column)} values")
-    ids = list(map(id, column))
-    different = dict(zip(ids, column, strict=True))
-    if len(different) > _FEW and set(map(type, different.values())) == {str}:
-        text = to_json(column).decode()
-        if "\\" not in text:  # so no quotation mark is in a value
-            return None, [f'"{value}"' for value in text[2:-2].split('","')]
-    texts = {key: to_json(value).decode() for key, value in different.items()}
-    return (texts[ids[0]], ()) if len(texts) == 1 else (None, list(map(texts.__getitem__, ids)))

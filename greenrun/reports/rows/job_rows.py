@@ -1,6 +1,6 @@
-"""Rows by job, some thousands at a time, as models or as JSON: of tens of thousands, nobody need have all at once."""
+"""Rows by job, a thousand at a time, as models, JSON or CSV: of tens of thousands, nobody need have all at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,26 +11,28 @@ from greenrun.core.accounting.parts import Integers, hour_of
 from greenrun.reports.emissions import brief
 from greenrun.reports.identity import identity
 from greenrun.reports.model import Hour, JobRow
-from greenrun.reports.rows.groups import Figures, GroupedParts, JsonTexts, json_rows, rows_of
+from greenrun.reports.rows.groups import Figures, GroupedParts, rows_of
 from greenrun.reports.rows.members import Members
 from greenrun.reports.rows.period_books import Books
 from greenrun.reports.rows.reader import told_jobs
+from greenrun.reports.rows.row_texts import JsonTexts, csv_rows, json_rows
 
 AT_ONCE = 1000  # jobs whose rows are made together
+CSV_FIELDS = [name for name in JobRow.model_fields if name != "slices"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class JobRows:
-    """The rows of jobs as columns, of those that `is_there`; `hours` are those of each job, one after the other."""
+    """The rows of `count` jobs as columns; `hours` are those of each job, one after the other."""
 
+    count: int
     figures: Figures
-    is_there: Truths
     hours: Figures
     begins: Sequence[int]
 
     def rows(self) -> list[JobRow]:
         """Return them as models."""
-        return [self.row(at) for at in np.flatnonzero(self.is_there).tolist()]
+        return [self.row(at) for at in range(self.count)]
 
     def row(self, at: int) -> JobRow:
         """Return the row of the job at a position."""
@@ -39,12 +41,19 @@ class JobRows:
         (figures,) = rows_of(_taken(self.figures, at, at + 1) | {"slices": [slices]}, 1, JobRow.model_fields)
         return JobRow(**figures)
 
-    def json(self) -> list[str]:
-        """Return them as JSON."""
-        hours = json_rows(self.hours, self.begins[-1], Hour.model_fields)
-        slices = JsonTexts(f"[{','.join(hours[begin:end])}]" for begin, end in pairwise(self.begins))
-        rows = json_rows(self.figures | {"slices": slices}, len(self.is_there), JobRow.model_fields)
-        return [row for row, is_there in zip(rows, self.is_there.tolist(), strict=True) if is_there]
+    def json(self) -> Iterator[bytes]:
+        """Yield them as JSON, some at a time, with a comma behind each."""
+        hours = [
+            line
+            for lines in json_rows(self.hours, self.begins[-1], Hour.model_fields, b"\n")
+            for line in lines[:-1].split(b"\n")
+        ]
+        slices = JsonTexts(b"[%b]" % b",".join(hours[begin:end]) for begin, end in pairwise(self.begins))
+        return json_rows(self.figures | {"slices": slices}, self.count, JobRow.model_fields, b",")
+
+    def csv(self, head: Mapping[str, object]) -> Iterator[bytes]:
+        """Yield them as lines of CSV, some at a time, each behind the same cells."""
+        return csv_rows({**self.figures, **head}, self.count, [*head, *CSV_FIELDS])
 
     def lacking(self, name: str) -> int | None:
         """Return the position of a job of which this is not known; None where it is known of all."""
@@ -52,10 +61,10 @@ class JobRows:
         if isinstance(column, np.ndarray):
             lacks = np.isnan(column) if column.dtype.kind == "f" else np.zeros(len(column), dtype=np.bool_)
         elif isinstance(column, list):
-            lacks = np.array([value is None for value in column], dtype=np.bool_)
+            return column.index(None) if None in column else None
         else:
-            lacks = np.full(len(self.is_there), column is None)
-        found = np.flatnonzero(lacks & self.is_there)
+            lacks = np.full(self.count, column is None)
+        found = np.flatnonzero(lacks)
         return int(found[0]) if len(found) else None
 
 
@@ -65,45 +74,62 @@ def _taken(figures: Figures, begin: int, end: int) -> Figures:
     }
 
 
-def by_job(books: Books) -> Iterator[JobRows]:
-    """Yield the rows of all jobs, by id."""
-    count, job = len(books.period.jobs.id), books.runs.table.job
-    parts = _InTurn(np.flatnonzero(books.parts.is_held), job[books.runs.of_part[books.parts.is_held]], count)
-    runs = _InTurn(np.arange(len(job)), job, count)
-    for first in range(0, count, AT_ONCE):
-        last = min(first + AT_ONCE, count)
-        yield _some_jobs(books, first, last, parts.of(first, last), runs.of(first, last))
+def told(books: Books) -> Integers:
+    """Return the positions of the jobs that have a row."""
+    is_there, job = np.zeros(len(books.period.jobs.id), dtype=np.bool_), books.runs.table.job
+    is_there[job[books.runs.overlaps | books.runs.is_booked]] = True
+    return np.flatnonzero(is_there & told_jobs(books.period.jobs, books.reader.tells))
+
+
+def by_job(books: Books, most: int | None = None) -> Iterator[JobRows]:
+    """Yield the rows of jobs by id, of all of them or of so many at most."""
+    jobs, job = told(books)[:most], books.runs.table.job
+    place = np.full(len(books.period.jobs.id), -1)
+    place[jobs] = np.arange(len(jobs))
+    held = np.flatnonzero(books.parts.is_held)
+    parts = _InTurn(held, place[job[books.runs.of_part[held]]], len(jobs))
+    runs = _InTurn(np.arange(len(job)), place[job], len(jobs))
+    for first in range(0, len(jobs), AT_ONCE):
+        last = min(first + AT_ONCE, len(jobs))
+        yield _some_jobs(books, jobs[first:last], parts.of(first, last), runs.of(first, last))
 
 
 class _InTurn:
-    """Where the things of each job are, in the order of the jobs."""
+    """Where the things of each of some jobs are, in the order of these; `place` is -1 for those of others."""
 
-    def __init__(self, at: Integers, job: Integers, count: int) -> None:
-        in_turn = np.argsort(job, kind="stable")
-        self._at = at[in_turn]
-        self._begins = np.searchsorted(job[in_turn], np.arange(count + 1))
+    def __init__(self, at: Integers, place: Integers, jobs: int) -> None:
+        mine = np.flatnonzero(place >= 0)
+        mine = mine[np.argsort(place[mine], kind="stable")]
+        self._at, self._place = at[mine], place[mine]
+        self._begins = np.searchsorted(self._place, np.arange(jobs + 1))
 
-    def of(self, first: int, last: int) -> Integers:
-        """Return the positions of those of jobs from one up to another."""
-        return self._at[self._begins[first] : self._begins[last]]
+    def of(self, first: int, last: int) -> tuple[Integers, Grouping]:
+        """Return the positions of those of jobs from one up to another, and whose each is."""
+        some = slice(self._begins[first], self._begins[last])
+        return self._at[some], Grouping(self._place[some] - first, last - first)
 
 
-def _some_jobs(books: Books, first: int, last: int, of_parts: Integers, of_runs: Integers) -> JobRows:
-    table, count = books.runs.table, last - first
-    ids = books.period.jobs.id[first:last].tolist()
-    mine = of_runs[books.runs.overlaps[of_runs]]
-    runs = Members(mine, Grouping(table.job[mine] - first, count))
-    used = GroupedParts(books.parts.taken(of_parts), Grouping(table.job[books.runs.of_part[of_parts]] - first, count))
-    who = identity(books.period, first, last, of_runs, books.details(ids), books.hardware, books.place, books.zone)
-    is_there = np.zeros(count, dtype=np.bool_)
-    is_there[used.by.code] = True
-    is_there[runs.by.code] = True
-    is_there &= told_jobs(books.period.jobs, books.reader.tells)[first:last]
+def _some_jobs(
+    books: Books, jobs: Integers, parts: tuple[Integers, Grouping], runs: tuple[Integers, Grouping]
+) -> JobRows:
+    used = GroupedParts(books.parts.taken(parts[0]), parts[1])
+    ids = books.period.jobs.id[jobs].tolist()
+    details = books.details(ids)
+    who = identity(books.period, jobs, runs[1], runs[0], details, books.hardware, books.place, books.zone)
+    whole, everyone = (_members(runs, of_period) for of_period in _which(books, runs[0]))
     hours, begins = _hourly(used)
-    everyone = of_runs[(books.runs.overlaps | books.runs.is_booked)[of_runs]]
-    whose = Members(everyone, Grouping(table.job[everyone] - first, count))
-    made = books.figures(used, runs, whose) | books.runs.counts(runs) | who | {"group": [str(each) for each in ids]}
-    return JobRows(figures=made, is_there=is_there, hours=hours, begins=begins)
+    made = books.figures(used, whole, everyone) | books.runs.counts(whole) | who | {"group": list(map(str, ids))}
+    return JobRows(count=len(jobs), figures=made, hours=hours, begins=begins)
+
+
+def _which(books: Books, runs: Integers) -> tuple[Truths, Truths]:
+    """Return which runs ran in the period, and which of all have anything in it."""
+    ran = books.runs.overlaps[runs]
+    return ran, ran | books.runs.is_booked[runs]
+
+
+def _members(runs: tuple[Integers, Grouping], which: Truths) -> Members:
+    return Members(runs[0][which], Grouping(runs[1].code[which], runs[1].count))
 
 
 def _hourly(used: GroupedParts) -> tuple[Figures, list[int]]:

@@ -81,7 +81,7 @@ class RunBooks:
         self.overlaps: Truths = is_inside
         self.held_s: Floats = np.where(is_inside, inside, 0) / MICROS
         self.of_part: Integers = self.table.positions(period.parts.run_id)  # where a run holds the part's device
-        self.gpus: Integers = np.array([len(each) for each in self.table.devices], dtype=np.int64)
+        self.gpus: Integers = np.array(list(map(len, self.table.holdings)), dtype=np.int64)[self.table.holding]
 
     @cached_property
     def is_booked(self) -> Truths:
@@ -164,8 +164,12 @@ class RunBooks:
     @cached_property
     def _holdings(self) -> tuple[list[str], Codes, Integers]:
         """The GPUs that runs held, and of each that a run held, which it was, and the run's position."""
-        devices, device = grouped(name for each in self.table.devices for name in each)
-        return devices, device, np.repeat(np.arange(len(self.table)), self.gpus)
+        devices, code = grouped(name for each in self.table.holdings for name in each)
+        counts = np.array(list(map(len, self.table.holdings)), dtype=np.int64)
+        begins = np.cumsum(counts) - counts
+        run = np.repeat(np.arange(len(self.table)), self.gpus)
+        nth = np.arange(len(run)) - np.repeat(np.cumsum(self.gpus) - self.gpus, self.gpus)
+        return devices, code[begins[self.table.holding[run]] + nth], run
 
     def work(self, members: Members) -> Figures:
         """Return the work of the runs of each group, its unit, and the IT energy in joules that each unit of it took.

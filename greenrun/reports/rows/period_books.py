@@ -51,10 +51,9 @@ class Books:
 
         `run_id` is that of one of these runs, of which holds what holds of all.
         """
-        jobs, job = self.period.jobs, self.runs.table.job
-        (_, project), (_, user), endings = jobs.projects, jobs.users, self.runs.endings
+        jobs, job, endings = self.period.jobs, self.runs.table.job, self.runs.endings
         goes_on = np.where(self.runs.table.has_ended, 0, np.arange(len(job)) + 1)
-        whose = np.column_stack([project[job], user[job], endings, self.runs.is_succeeded, goes_on])
+        whose = np.column_stack([jobs.project[job], jobs.owner[job], endings, self.runs.is_succeeded, goes_on])
         return condensed(self.parts, self.by_run(np.unique(whose, axis=0, return_inverse=True)[1].ravel()))
 
     @cached_property

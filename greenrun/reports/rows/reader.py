@@ -7,10 +7,11 @@ import numpy as np
 
 from greenrun.core.accounting.grouping import Truths
 from greenrun.core.accounting.period import JobTable
+from greenrun.core.accounting.usage import Owner
 
 OTHERS = "others"
 
-MayTell = Callable[[str], bool]  # of a user's name
+MayTell = Callable[[Owner], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +21,8 @@ class Reader:
     What others used is one row, so that sums close.
     """
 
-    tells: MayTell = lambda user: True
-    names: MayTell = lambda user: True
+    tells: MayTell = lambda owner: True
+    names: MayTell = lambda owner: True
     is_told_all: bool = True
 
 
@@ -30,5 +31,4 @@ EVERYTHING = Reader()
 
 def told_jobs(jobs: JobTable, may_tell: MayTell) -> Truths:
     """Return of which jobs a reader may be told, by whose they are."""
-    users, code = jobs.users
-    return np.array([may_tell(user) for user in users], dtype=np.bool_)[code]
+    return np.array([may_tell(owner) for owner in jobs.owners], dtype=np.bool_)[jobs.owner]

@@ -1,18 +1,18 @@
 """Read the jobs and runs of a period as columns, and what rows tell of single jobs."""
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 import numpy as np
 from sqlalchemy import ColumnElement, Select, String, or_, select, type_coerce
 from sqlalchemy.orm import Session
 
-from greenrun.core.accounting.grouping import grouped
+from greenrun.core.accounting.grouping import Codes, Numbering
 from greenrun.core.accounting.parts import Integers
 from greenrun.core.accounting.period import NEVER, NO_OUTCOME, OUTCOMES, STATES, JobDetails, JobTable, RunTable
+from greenrun.core.accounting.usage import Owner
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.spec import title_of
 from greenrun.store.columns import among
@@ -45,14 +45,22 @@ def _pairs(session: Session, query: Select[Any]) -> Integers:
 
 
 def _jobs(session: Session, job_ids: Sequence[int]) -> JobTable:
-    query = select(JOBS.c.id, JOBS.c.project, JOBS.c.user, JOBS.c.state)
-    ids, projects, users, states = _columns(session, query.where(_are(JOBS.c.id, job_ids)).order_by(JOBS.c.id))
-    same: dict[str, str] = {}  # each name once, however many jobs have it
+    query = select(JOBS.c.id, JOBS.c.project, JOBS.c.uid, JOBS.c.user, JOBS.c.state)
+    projects, owners = Numbering(), Numbering()
+    columns: list[list[Codes]] = [[], [], [], []]
+    for ids, names, uids, users, states in _chunks(session, query.where(_are(JOBS.c.id, job_ids)).order_by(JOBS.c.id)):
+        whose = owners.codes(zip(uids, users, strict=True))
+        some = np.array(ids, dtype=np.int64), projects.codes(names), whose, _codes(_STATE, states)
+        for column, values in zip(columns, some, strict=True):
+            column.append(values)
+    job_id, project, owner, state = (np.concatenate([np.zeros(0, dtype=np.int64), *column]) for column in columns)
     return JobTable(
-        id=np.array(ids, dtype=np.int64),
-        project=[same.setdefault(name, name) for name in projects],
-        user=[same.setdefault(name, name) for name in users],
-        state=np.array(list(map(_STATE.__getitem__, states)), dtype=np.int64),
+        id=job_id,
+        projects=list(projects),
+        project=project,
+        owners=[Owner(*each) for each in owners],
+        owner=owner,
+        state=state,
     )
 
 
@@ -75,48 +83,50 @@ def _runs(session: Session, job_ids: Sequence[int], known: Integers, peaks_w: Fl
         .where(_are(RUNS.c.job_id, job_ids))
         .order_by(RUNS.c.id)
     )
-    found = [_some_runs(columns, known) for columns in _chunks(session, query)]
+    whys, holdings = Numbering(), Numbering()
+    found = [_some_runs(columns, known, whys, holdings) for columns in _chunks(session, query)]
     lists: dict[str, Any] = {
-        name: [each for some in found for each in some[name]] for name in ("exit_code", "devices", "work_unit")
+        name: [each for some in found for each in some[name]] for name in ("exit_code", "work_unit")
     }
     arrays: dict[str, Any] = {
         name: np.concatenate([np.zeros(0, dtype=kind), *(some[name] for some in found)])
         for name, kind in _NUMBERS.items()
     }
-    whys, why = grouped(each for some in found for each in some["why"])
     peak_w = peaks_w[np.minimum(arrays["id"], len(peaks_w) - 1)]  # the last is of runs since
-    return RunTable(**lists, **arrays, whys=whys, why=why, peak_w=peak_w)
+    held = [tuple(json.loads(each)) for each in holdings]
+    return RunTable(**lists, **arrays, whys=list(whys), holdings=held, peak_w=peak_w)
 
 
 _NUMBERS = {
-    "id": np.int64, "job": np.int64, "started": np.int64, "ended": np.int64, "outcome": np.int64, "ran_s": np.float64,
-    "work": np.float64,
+    "id": np.int64, "job": np.int64, "started": np.int64, "ended": np.int64, "outcome": np.int64, "why": np.int64,
+    "holding": np.int64, "ran_s": np.float64, "work": np.float64,
 }  # fmt: skip
 
 
-def _some_runs(columns: Sequence[Sequence[Any]], known: Integers) -> dict[str, Any]:
+def _some_runs(
+    columns: Sequence[Sequence[Any]], known: Integers, whys: Numbering, holdings: Numbering
+) -> dict[str, Any]:
     ids, jobs, devices, started, ended, outcomes, codes, ran_s, work, units, at, has_place, causes = columns
     return {
         "id": np.array(ids, dtype=np.int64),
         "job": np.searchsorted(known, np.array(jobs, dtype=np.int64)),
         "started": _instants(started),
         "ended": _instants(ended),
-        "outcome": np.array(list(map(_OUTCOME.__getitem__, outcomes)), dtype=np.int64),
+        "outcome": _codes(_OUTCOME, outcomes),
         "ran_s": np.array(ran_s, dtype=np.float64),
         "exit_code": codes,
-        "devices": list(map(_devices, devices)),
+        "holding": holdings.codes(devices),
         "work": np.array(work, dtype=np.float64),
         "work_unit": units,
-        "why": [
+        "why": whys.codes(
             NOT_ENDED if place is None else NOT_SETTLED if compared is None else cause
             for compared, place, cause in zip(at, has_place, causes, strict=True)
-        ],
+        ),
     }
 
 
-@cache
-def _devices(listed: str) -> tuple[str, ...]:
-    return tuple(json.loads(listed))
+def _codes(numbers: Mapping[Any, int], keys: Sequence[Any]) -> Codes:
+    return np.array(list(map(numbers.__getitem__, keys)), dtype=np.int64)
 
 
 def _instants(texts: Sequence[str | None]) -> Integers:
@@ -134,10 +144,10 @@ def job_details(session: Session, job_ids: Sequence[int]) -> JobDetails:
     since = np.where(requeued == NEVER, submitted, requeued)
     return JobDetails(
         name=[
-            title_of(name, command) if array is None else f"{title_of(name, command)}[{json.loads(array)['index']}]"
-            for name, command, array in zip(names, _read_each(commands), arrays, strict=True)
+            title if array is None else f"{title}[{json.loads(array)['index']}]"
+            for title, array in zip(_titles(names, commands), arrays, strict=True)
         ],
-        labels=_read_each(labels),
+        labels=_read_once(labels),
         git_commit=commits,
         gpus=gpus,
         submitted=submitted,
@@ -152,9 +162,16 @@ _INSTANTS = (
 )  # fmt: skip
 
 
-def _read_each(texts: Sequence[str]) -> list[Any]:
-    """Return what these JSON texts say, read at once."""
-    return list(json.loads(f"[{','.join(texts)}]"))
+def _titles(names: Sequence[str], commands: Sequence[str]) -> Iterator[str]:
+    """Yield what jobs are called, by their commands where they have no name."""
+    read = iter(json.loads(f"[{','.join(text for name, text in zip(names, commands, strict=True) if not name)}]"))
+    return (name or title_of(name, next(read)) for name in names)
+
+
+def _read_once(texts: Sequence[str]) -> list[Any]:
+    """Return what these JSON texts say, the same object for the same text."""
+    known = {text: json.loads(text) for text in set(texts)}
+    return list(map(known.__getitem__, texts))
 
 
 def _are(column: ColumnElement[Any], ids: Sequence[int]) -> ColumnElement[bool]:

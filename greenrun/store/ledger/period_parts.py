@@ -11,6 +11,7 @@ from sqlalchemy import Select, String, case, func, literal_column, select, type_
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
+from greenrun.core.accounting.grouping import Numbering
 from greenrun.core.accounting.parts import (
     COMPONENTS,
     KINDS,
@@ -80,7 +81,7 @@ class _Reading:
         self._position[list(series)] = np.arange(len(series))
         self._columns = empty(room)  # written to as it is read, so that nothing is there twice
         self._length = 0
-        self._devices = _Numbered()
+        self._devices = Numbering()
         self._time: dict[tuple[str, Component], _Time] = {}
         self._peaks_w = np.full(last_run + 2, np.nan)
 
@@ -239,13 +240,6 @@ _COMPONENT = {component.value: at for at, component in enumerate(COMPONENTS)}
 _QUALITY = {quality.value: at for at, quality in enumerate(QUALITIES)}
 _NO_KIND = -1
 _KIND: dict[str | None, int] = {kind.value: at for at, kind in enumerate(KINDS)} | {None: _NO_KIND}
-
-
-class _Numbered(dict[str, int]):
-    """Gives names numbers, in the order in which they are first asked for."""
-
-    def __missing__(self, name: str) -> int:
-        return self.setdefault(name, len(self))
 
 
 def _codes(numbers: Mapping[Any, int], names: Sequence[Any], kind: Any) -> npt.NDArray[Any]:
