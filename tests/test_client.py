@@ -1,5 +1,6 @@
 """The client speaks the API over a unix socket and turns every failure into one ClientError with a sentence."""
 
+import errno
 import os
 import socket
 import threading
@@ -319,3 +320,24 @@ def test_what_speaks_no_http_is_a_bad_answer(tmp_path_factory: pytest.TempPathFa
         pytest.raises(BadAnswer, match="is not a greenrun daemon"),
     ):
         client.plan()
+
+
+def test_a_report_is_written_as_it_comes_and_a_refusal_is_not(api: FakeApi, client: Client) -> None:
+    pieces: list[bytes] = []
+    api.get("/v1/reports", b"x" * 1_000_000)
+    client.write_report(pieces.append, by="job", form="csv")
+    assert (b"".join(pieces), api.asked[0].query) == (b"x" * 1_000_000, {"by": ["job"], "format": ["csv"]})
+    api.get("/v1/reports", problem(422, "no", "This period cannot be reported."), 422)
+    with pytest.raises(RequestRefused, match="cannot be reported"):
+        client.write_report(pieces.append)
+    assert len(b"".join(pieces)) == 1_000_000
+
+
+def test_where_a_report_cannot_be_written_the_daemon_is_not_blamed(api: FakeApi, client: Client) -> None:
+    def full(piece: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    api.get("/v1/reports", b"x")
+    with pytest.raises(OSError, match="No space left") as caught:
+        client.write_report(full)
+    assert not isinstance(caught.value, ClientError)

@@ -59,7 +59,7 @@ def _exchange(
     target: str,
     content: bytes | None,
     headers: Mapping[str, str],
-    write: Callable[[bytes], object] | None,
+    write: Callable[[bytes], object] | None = None,
 ) -> tuple[int, bytes]:
     asks = method == "POST"
     try:
@@ -67,7 +67,11 @@ def _exchange(
             connected.settimeout(timeout_s)
             connected.connect(str(path))
             _check_owner(connected, path)
-            return exchange(connected, method, target, headers, content or b"", _most_bytes(target), write)
+            return exchange(
+                connected, method, target, headers, content or b"", _most_bytes(target), write and _told_apart(write)
+            )
+    except _NotWritten as exc:
+        raise exc.error from exc
     except TimeoutError as exc:
         raise silent(path, f"did not answer within {timeout_s:g} s", asks) from exc
     except (ConnectionResetError, EndedEarly) as exc:
@@ -79,6 +83,24 @@ def _exchange(
     except TooLong as exc:
         most = f"{_most_bytes(target) // 1024**2} MiB"
         raise BadAnswer(f"the answer from {path} is longer than {most}; ask for less") from exc
+
+
+class _NotWritten(Exception):
+    """What comes cannot be written, which says nothing of the daemon."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _told_apart(write: Callable[[bytes], object]) -> Callable[[bytes], object]:
+    def write_or_tell(piece: bytes) -> None:
+        try:
+            write(piece)
+        except OSError as exc:
+            raise _NotWritten(exc) from exc
+
+    return write_or_tell
 
 
 def _most_bytes(target: str) -> int:
