@@ -237,6 +237,7 @@ def test_a_log_that_is_a_link_to_a_file_of_roots_is_not_written() -> None:
     assert run(GREENRUN, "logs", str(later), user="alice").stdout == "roots\n"  # which all may read
     target.chmod(0o600)
     assert "roots" not in run(GREENRUN, "logs", str(later), user="alice", code=None).stdout
+    assert "roots" not in run(GREENRUN, "logs", str(later), code=None).stdout  # nor does it lead root there
     assert target.read_text() == "roots\n"
 
 
