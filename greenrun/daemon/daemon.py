@@ -72,6 +72,7 @@ from greenrun.providers import Provider
 from greenrun.reports.build import Reports
 from greenrun.store import Store
 from greenrun.store.grid import THIN_AFTER
+from greenrun.store.migrate import migrate_apart
 
 if TYPE_CHECKING:
     from greenrun.providers.web import Web  # with httpx, which a daemon without HTTP sources need not load
@@ -160,6 +161,7 @@ class Daemon:
         """Open the store, the executor, the meter and the providers."""
         config, state = self._config, self._config.paths.state
         require_not_emptied(state)
+        migrate_apart(state / "greenrun.db")
         self._store = parts.enter_context(Store(state / "greenrun.db", self._descriptors.database))
         opened = open_executor(
             config, self._store, on_change=self._ticker.wake, devices=lambda: self._meter.devices(),

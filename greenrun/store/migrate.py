@@ -7,7 +7,9 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from threading import active_count
 from typing import TYPE_CHECKING
+from warnings import catch_warnings, simplefilter
 
 from sqlalchemy import Connection, inspect
 
@@ -36,6 +38,29 @@ def migrate(path: Path, scripts: Path = SCRIPTS) -> None:
             _upgrade(path, connection, scripts)
     finally:
         engine.dispose()
+
+
+def migrate_apart(path: Path) -> None:
+    """Try to migrate in a process of its own, so that a daemon does not hold Alembic for as long as it lives.
+
+    Whatever goes wrong there is left to `migrate`, which finds it again and says so. Where other threads run, which a
+    forked process would not have, nothing is tried.
+    """
+    if path.exists():
+        require_own_log(path)
+        if _revision(path) == HEAD:
+            return
+    if active_count() > 1:
+        return
+    with catch_warnings():
+        simplefilter("ignore", DeprecationWarning)  # of numpy's threads, which only compute
+        child = os.fork()
+    if child == 0:
+        try:
+            migrate(path)
+        finally:
+            os._exit(0)  # whoever forked finds out what has become of it
+    os.waitpid(child, 0)
 
 
 def backup_path(path: Path, revision: str) -> Path:
