@@ -16,6 +16,7 @@ from greenrun.api.json_types import (
 )
 from greenrun.api.ports import ApiStore
 from greenrun.core.carbon.intensity import Signal
+from greenrun.core.energy.capping_effect import CappingEffect, SlowdownSource
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
 from greenrun.core.jobs.declaration import Trait, field_infos
@@ -75,6 +76,26 @@ class AnomalyOut(ResponseModel):
     text: str
 
 
+class CappingOut(ResponseModel):
+    """What it did to a run that the power limit of its GPUs was lowered for `lowered_s` seconds, to `least_w` at least.
+
+    `saved_g` is how much more it would have emitted in these hours at full power, and `time_lost_s` how much sooner it
+    would have ended; null with the reason in `why` where there is nothing to compare with. Uncertainties are standard
+    errors, null where the slowdown is one that its user has stated (`slowdown_source`).
+    """
+
+    lowered_s: Seconds = Field(validation_alias="lowered")
+    least_w: Number
+    saved_g: Number
+    saved_g_uncertainty: Number
+    saved_kwh: Number
+    time_lost_s: Seconds | None = Field(validation_alias="time_lost")
+    time_lost_uncertainty_s: Seconds | None = Field(validation_alias="time_lost_uncertainty")
+    slowdown: Number
+    slowdown_source: SlowdownSource | None
+    why: str | None
+
+
 class RunOut(ResponseModel):
     """One execution of a job, with what the books know of it now.
 
@@ -84,6 +105,7 @@ class RunOut(ResponseModel):
     `avoided_g` how much more that is than what it did; both null until that is booked, some time after it ended.
     `duration_s` is how long it ran once it has ended, by a clock that nobody can set where that is known.
     `image` is which image its container was made of, by digest, once it has ended; null for one in no container.
+    `power_limit` is what a lowered power limit did, once the run has ended.
     `work` is what the run last reported to have done; its cost in energy is null unless all of that is known. Of
     another one's job that is only listed, all but its times, outcome and devices is null.
     """
@@ -114,6 +136,7 @@ class RunOut(ResponseModel):
     energy_per_work_j: Number
     anomalies: list[AnomalyOut] | None
     log: str | None
+    power_limit: CappingOut | None = None
 
 
 class AfterOut(ResponseModel):
@@ -274,7 +297,9 @@ def jobs_out(jobs: Sequence[Job], store: ApiStore, plan: Plan) -> list[JobOut]:
     ran = {job_id: rows for job_id, rows in runs.items() if rows}  # most jobs of a long queue have not
     totals = store.books.run_totals([run.id for rows in ran.values() for run in rows]) if ran else {}
     episodes = store.runs.anomalies(list(ran)) if ran else {}
-    return [_stored_job_out(job, runs.get(job.id, ()), totals, episodes, plan) for job in jobs]
+    capped = [run.id for job in jobs if job.spec.power_cap for run in ran.get(job.id, ())]
+    effects = store.capping_effects.effects(capped) if capped else {}
+    return [_stored_job_out(job, runs.get(job.id, ()), totals, episodes, effects, plan) for job in jobs]
 
 
 def _stored_job_out(
@@ -282,6 +307,7 @@ def _stored_job_out(
     runs: Sequence[Run],
     totals: Mapping[int, Total],
     episodes: Mapping[int, Sequence[AnomalyEpisode]],
+    effects: Mapping[int, CappingEffect],
     plan: Plan,
 ) -> JobOut:
     """A waiting job carries the plan's reason rather than the stored one."""
@@ -295,7 +321,7 @@ def _stored_job_out(
         knows = False  # until its pause is over, that is why it waits
         placement = placement if placement.start >= job.retry_at else None  # by a plan from before the run failed
     reason = plan.reason(job.id) if waits and knows else stopping
-    outs = [run_out(run, totals.get(run.id), episodes.get(run.id, ())) for run in runs]
+    outs = [run_out(run, totals.get(run.id), episodes.get(run.id, ()), effects.get(run.id)) for run in runs]
     return job_out(job, placement, reason, outs)
 
 
@@ -309,7 +335,9 @@ def job_out(job: Job, placement: Placement | None, reason: Reason | None, runs: 
     return out
 
 
-def run_out(run: Run, total: Total | None, episodes: Sequence[AnomalyEpisode] = ()) -> RunOut:
+def run_out(
+    run: Run, total: Total | None, episodes: Sequence[AnomalyEpisode] = (), effect: CappingEffect | None = None
+) -> RunOut:
     """Return a run; without a total in the books its energy is unknown."""
     booked = total or Total()
     whole_j = None if booked.quality is Quality.UNKNOWN else booked.energy_j
@@ -318,4 +346,5 @@ def run_out(run: Run, total: Total | None, episodes: Sequence[AnomalyEpisode] = 
         "work_per_kwh": run.work * J_PER_KWH / whole_j if whole_j and run.work else None,
         "energy_per_work_j": whole_j / run.work if whole_j and run.work else None,
     }
-    return RunOut.model_validate({**attributes(run), **attributes(booked), **done, "anomalies": list(episodes)})
+    told = {"anomalies": list(episodes), "power_limit": effect}
+    return RunOut.model_validate({**attributes(run), **attributes(booked), **done, **told})

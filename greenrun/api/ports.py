@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from greenrun.core.energy.capping_effect import CappingEffect
 from greenrun.core.energy.ledger import Entry, Total
 from greenrun.core.errors import JobError
 from greenrun.core.jobs.history import FinishedJob
@@ -130,6 +131,13 @@ class ApiBooks(Protocol):
         """Return ledger entries in time order, the latest `limit` of them."""
 
 
+class ApiCappingEffects(Protocol):
+    """What lowered power limits did."""
+
+    def effects(self, run_ids: Sequence[int]) -> Mapping[int, CappingEffect]:
+        """Return what lowered power limits did in those of these runs that have ended and had one."""
+
+
 class ApiHistory(Protocol):
     """Finished jobs, to learn from."""
 
@@ -151,3 +159,6 @@ class ApiStore(Protocol):
 
     @property
     def history(self) -> ApiHistory: ...
+
+    @property
+    def capping_effects(self) -> ApiCappingEffects: ...

@@ -58,6 +58,9 @@ class MetricsState:
             examples=lambda: dict(self.store.runs.examples), write_failures=lambda: self.store.database.write_failures,
             report_failures=lambda: self.monthly.failures if self.monthly else 0,
             planning=lambda: engine.planning.durations, asking=lambda: dict(counts.seconds),
+            lowered_power_limits=lambda: len(engine.power_limits.in_force),
+            power_limit_changes=lambda: dict(engine.power_limits.changes),
+            power_limit_failures=lambda: dict(engine.power_limits.failures),
             disk_usage=partial(disk_usage, self.state), conditions=self.conditions, pue=self.pue, others=self.others,
             site_power=lambda: engine.power.state,
         )  # fmt: skip

@@ -33,7 +33,14 @@ from greenrun.metrics.forecast_quality import quality_metrics
 from greenrun.metrics.from_zero import FromZero
 from greenrun.metrics.grid import grid_metrics, request_metrics
 from greenrun.metrics.histograms import duration_metrics, error_metrics, histogram_metrics
-from greenrun.metrics.live import anomaly_metrics, condition_metrics, gauge, liveness_metrics, plan_metrics
+from greenrun.metrics.live import (
+    anomaly_metrics,
+    condition_metrics,
+    gauge,
+    liveness_metrics,
+    plan_metrics,
+    power_limit_metrics,
+)
 from greenrun.metrics.power import power_metrics, site_power_metrics
 from greenrun.metrics.state import LiveState
 
@@ -241,6 +248,7 @@ class MetricsCollector(Collector):
             "jobs": lambda: self._jobs(live()),
             "running_jobs": lambda: self._running(live()),
             "anomalies": lambda: anomaly_metrics(state),
+            "power_limits": lambda: power_limit_metrics(state),
             "conditions": lambda: condition_metrics(state),
             "liveness": lambda: liveness_metrics(state),
             "meters": lambda: meter_metrics(state),

@@ -8,6 +8,7 @@ from prometheus_client.metrics_core import Metric
 from greenrun.core.carbon.intensity import Signal
 from greenrun.core.conditions import ConditionCode, of_liveness
 from greenrun.core.energy.model import BOOKED
+from greenrun.core.energy.power_limit import LimitEnd
 from greenrun.core.jobs.job import Anomaly
 from greenrun.core.planning.model import Plan
 from greenrun.metrics.state import LiveState
@@ -73,6 +74,24 @@ def anomaly_metrics(state: LiveState) -> Iterator[Metric]:
     for anomaly in Anomaly:
         anomalous.add_metric((anomaly.value,), found.get(anomaly, 0))
     yield anomalous
+
+
+def power_limit_metrics(state: LiveState) -> Iterator[Metric]:
+    """Yield on how many GPUs the power limit is lowered, how such limits were changed, and what failed."""
+    text = "GPUs whose power limit greenrun has lowered, and is to restore."
+    yield gauge("greenrun_gpu_power_limits_lowered", text, state.lowered_power_limits())
+    text = "Changes of the power limits of GPUs since the daemon started, by what became of them."
+    changes = CounterMetricFamily("greenrun_gpu_power_limit_changes_total", text, labels=("change",))
+    counted = state.power_limit_changes()
+    for change in ("set", *LimitEnd):
+        changes.add_metric((str(change),), counted.get(str(change), 0))
+    yield changes
+    text = "Power limits of GPUs that could not be read, set or restored, since the daemon started."
+    failures = CounterMetricFamily("greenrun_gpu_power_limit_failures_total", text, labels=("doing",))
+    failed = state.power_limit_failures()
+    for doing in ("read", "set", "restore"):
+        failures.add_metric((doing,), failed.get(doing, 0))
+    yield failures
 
 
 def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -51,8 +51,9 @@ class LiveState:
     took to answer, `write_failures` how often something could not be stored, `report_failures` how often monthly
     reports could not be written, `gpu_state` whether jobs may start on a GPU, `disk_usage` how full the disk is,
     None when that is not known, `conditions` what was wrong when the daemon last looked, and `site_power` what is drawn
-    under the site's power cap. Nobody knows who scrapes,
-    so jobs are shown as they are to `others`.
+    under the site's power cap. `lowered_power_limits` is
+    on how many GPUs the power limit is lowered, and the next two count how these were changed, and what failed. Nobody
+    knows who scrapes, so jobs are shown as they are to `others`.
     """
 
     now: Callable[[], datetime]
@@ -80,6 +81,9 @@ class LiveState:
     disk_usage: Callable[[], DiskUsage | None] = lambda: None
     conditions: Callable[[], Sequence[Condition]] = tuple
     site_power: Callable[[], SitePowerState] = SitePowerState
+    lowered_power_limits: Callable[[], int] = int
+    power_limit_changes: Callable[[], Mapping[str, int]] = dict
+    power_limit_failures: Callable[[], Mapping[str, int]] = dict
     others: Sharing = Sharing.LISTED
     pue: float = 1.0
     version: str = __version__

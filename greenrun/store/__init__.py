@@ -8,6 +8,7 @@ from greenrun.store.database import CONNECTIONS, Database
 from greenrun.store.devices.drains import DrainRepository
 from greenrun.store.devices.reservations import ReservationRepository
 from greenrun.store.free_pages import rebuild_if_mostly_free, shrink
+from greenrun.store.gpus.capping_effects import CappingEffectRepository
 from greenrun.store.gpus.power_limits import PowerLimitRepository
 from greenrun.store.grid import GridRepository, Reach
 from greenrun.store.history import FinishedJobRepository
@@ -47,6 +48,7 @@ class Store:
         self.drains = DrainRepository(self.database)
         self.power_limits = PowerLimitRepository(self.database)
         self.reservations = ReservationRepository(self.database)
+        self.capping_effects = CappingEffectRepository(self.database)
         self.plans = PlanRepository(self.database)
         self.prices = PriceRepository(self.database)
         self.history = FinishedJobRepository(self.database)

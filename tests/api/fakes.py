@@ -16,6 +16,7 @@ from greenrun.core.carbon.fallback import ActiveForecast, ReceivedForecast, Stal
 from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Series, SeriesId
 from greenrun.core.carbon.verification import DAY_H, LEADS_H, MISSING_WINDOW, ForecastScores
 from greenrun.core.conditions import Condition
+from greenrun.core.energy.capping_effect import CappingEffect
 from greenrun.core.energy.ledger import Entry, Total
 from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Slice, Telemetry
 from greenrun.core.energy.power_limit import LimitPeriod
@@ -96,6 +97,7 @@ class FakeStore:
     finished: list[FinishedJob] = field(default_factory=list)
     episodes: dict[int, list[AnomalyEpisode]] = field(default_factory=dict)
     submissions: dict[tuple[str, str], Submission] = field(default_factory=dict)
+    capping: dict[int, CappingEffect] = field(default_factory=dict)
     saved: Forecast | None = None
     fault: Exception | None = None
 
@@ -107,7 +109,13 @@ class FakeStore:
     def runs(self) -> "FakeStore":
         return self
 
-    books = grid = history = archive = runs
+    books = grid = history = archive = capping_effects = runs
+
+    def effects(self, run_ids: Sequence[int]) -> Mapping[int, CappingEffect]:
+        return {run_id: self.capping[run_id] for run_id in run_ids if run_id in self.capping}
+
+    def effects_between(self, start: datetime, end: datetime) -> Sequence[CappingEffect]:
+        return list(self.capping.values())
 
     def keep(self, *jobs: Job) -> None:
         self.kept |= {job.id: job for job in jobs}

@@ -266,6 +266,35 @@ def test_a_daemon_without_jobs_that_allow_it_asks_no_driver(store: Any) -> None:
     assert bench.gpus.calls == 0
 
 
+# what it did, and what it is compared with
+
+
+def test_the_baseline_is_the_run_at_full_power(database: Store) -> None:
+    """Half of the run is lowered and takes 10 % longer there, at the same watts: at full power that took 1/1.1."""
+    bench = Bench(database, [DIRTY, CLEAN])
+    job = bench.submit()
+    for minutes in (0, 30, 31, 60 * 12, 60 * 10):
+        bench.tick(minutes)
+    (run,) = database.runs.of_jobs([job])[job]
+    total = database.books.run_totals([run.id])[run.id]
+    effect = database.capping_effects.effects([run.id])[run.id]
+    assert (effect.lowered, effect.slowdown) == (timedelta(minutes=30), 0.1)
+    assert effect.saved_g == pytest.approx(0.175 * DIRTY * (1 / 1.1 - 1))
+    assert effect.time_lost == timedelta(minutes=30) * (0.1 / 1.1)
+    assert total.baseline_g == pytest.approx(0.175 * DIRTY / 1.1 + 0.175 * CLEAN)
+    assert total.avoided_g == pytest.approx(effect.saved_g)
+
+
+def test_a_baseline_that_nobody_can_tell_is_unknown(database: Store) -> None:
+    bench = Bench(database, [DIRTY, CLEAN])
+    job = bench.submit(power_cap_note="by a model")
+    for minutes in (0, 30, 31, 60 * 12, 60 * 10):
+        bench.tick(minutes)
+    (run,) = database.runs.of_jobs([job])[job]
+    assert database.books.run_totals([run.id])[run.id].baseline_g is None
+    assert database.capping_effects.effects([run.id])[run.id].saved_g is None
+
+
 # whatever happens
 
 STEPS = st.lists(

@@ -120,6 +120,8 @@ def _facts(job: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
     yield "duration", duration_text(job["duration_s"]) + grounds
     if job.get("power_w") is not None:
         yield "power", power_text(job["power_w"]) + _grounds(job.get("power_note"), "as given")
+    if job.get("power_cap"):
+        yield "power cap", text.printable(job["power_cap"]) + _grounds(job.get("power_cap_note"), "as given")
     yield "priority", str(job["priority"]) if job.get("priority") is not None else ""
     yield "limits", ", ".join(_limits(job, now))
     yield "after", ", ".join(_after(row) for row in job.get("after") or ())
@@ -211,6 +213,8 @@ def _run_lines(
     yield from _work_lines(run, now)
     if run.get("image"):
         yield f"  {'image:':<11} {text.printable(run['image'])}"
+    if run.get("power_limit"):
+        yield f"  {'power cap:':<11} {_capping(run['power_limit'])}"
     if run["log"]:
         yield f"  {'log:':<11} {text.printable(run['log'])}"
 
@@ -228,6 +232,20 @@ def _work_lines(run: Mapping[str, Any], now: datetime) -> Iterator[str]:
         since, until = (row[name] and clock_text(text.instant(row[name]), now) for name in ("since", "until"))
         span = f"{since} to {until}" if until else f"since {since}"
         yield f"  {'anomaly:':<11} {row['anomaly']} {span}: {text.printable(localized_text(row['text'], now))}"
+
+
+def _capping(effect: Mapping[str, Any]) -> str:
+    lowered = f"to {power_text(effect['least_w'])} for {duration_text(effect['lowered_s'])}"
+    if effect["saved_g"] is None:
+        return f"{lowered}; what that saved is unknown: {effect['why']}"
+    grams, margin_g = effect["saved_g"], effect["saved_g_uncertainty"]
+    verb = "saved" if grams >= 0 else "cost"
+    saved = f"{verb} {mass_text(abs(grams))} CO2e" + ("" if margin_g is None else f" ± {mass_text(margin_g)}")
+    lost = duration_text(effect["time_lost_s"])
+    margin_s = effect["time_lost_uncertainty_s"]
+    lost += "" if margin_s is None else f" ± {duration_text(margin_s)}"
+    source = "measured" if effect["slowdown_source"] == "measured" else "by the slowdown that its user stated"
+    return f"{lowered}; {saved}, took {lost} longer ({source})"
 
 
 def _run_when(run: Mapping[str, Any], now: datetime) -> str:

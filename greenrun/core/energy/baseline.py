@@ -19,6 +19,9 @@ NO_SLICES = "nothing of it is in the books"
 NOT_WHOLE = "for a part of its time nothing is in the books"
 NO_ENERGY = "a part of its energy is not known"
 NOT_AVERAGE = "a part of it is settled with a marginal signal, and only averages are compared"
+NOT_AT_FULL_POWER = (
+    "its power limit was lowered for a part of its time, and what it would have used without that is not known"
+)
 NOT_MEASURED = "no measured intensity of the same source is known for when it could have run"
 
 Numbers = NDArray[np.int64]
@@ -72,7 +75,9 @@ class SettledSlices:
 class Comparable:
     """A run that ended with all of its slices settled: its place, and from when on it did more than load.
 
-    `is_whole` unless less of its devices' time is in slices than it held them.
+    `is_whole` unless less of its devices' time is in slices than it held them. `full_power` is what each slice would
+    have used at full power, as a ratio of what it did: NaN where that is not known, None for a run whose power limit
+    was never lowered.
     """
 
     run_id: int
@@ -80,6 +85,7 @@ class Comparable:
     interval: BaselineInterval
     slices: SettledSlices
     is_whole: bool = True
+    full_power: Floats | None = None
 
     @property
     def moved_s(self) -> float:
@@ -147,6 +153,7 @@ def compare(run: Comparable, measured: Mapping[SeriesId, Series]) -> Compared:
     kept = slices.ends_s > resumed_s
     starts_s = np.where(kept, np.maximum(slices.starts_s, resumed_s), slices.starts_s)
     kwh = slices.facility_kwh * (slices.ends_s - starts_s) / (slices.ends_s - slices.starts_s)
+    kwh = kwh if run.full_power is None else kwh * run.full_power
     intensities, kinds = np.full(len(slices.ids), np.nan), np.full(len(slices.ids), None)
     for index, series_id in enumerate(slices.series):
         mine = kept & (slices.series_index == index)
@@ -175,6 +182,7 @@ def _why_not(run: Comparable, kept: NDArray[np.bool_], intensities: Floats) -> s
         NO_SLICES: not len(slices.ids),
         NO_ENERGY: bool(np.isnan(slices.facility_kwh).any()),
         NOT_WHOLE: not run.is_whole,
+        NOT_AT_FULL_POWER: run.full_power is not None and bool(np.isnan(run.full_power[kept]).any()),
         NOT_AVERAGE: bool(np.isin(slices.series_index, marginal).any()),
         NOT_MEASURED: bool(np.isnan(intensities[kept]).any()),
     }

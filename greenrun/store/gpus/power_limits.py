@@ -32,12 +32,8 @@ class PowerLimitRepository:
 
     def of_runs(self, run_ids: Sequence[int]) -> Mapping[int, Sequence[LimitPeriod]]:
         """Return the limits that were set for each of these runs, in order; a run that had none is absent."""
-        found: dict[int, list[LimitPeriod]] = {}
-        query = select(POWER_LIMITS).where(among(POWER_LIMITS.c.run_id, run_ids)).order_by(POWER_LIMITS.c.id)
         with self._database.read() as session:
-            for period in map(_period, session.execute(query)):
-                found.setdefault(period.run_id, []).append(period)
-        return found
+            return periods_of(session, run_ids)
 
     def begin(self, periods: Sequence[LimitPeriod]) -> Sequence[LimitPeriod]:
         """Keep limits that are about to be set, and return them as kept; leave out devices that have one already."""
@@ -82,6 +78,15 @@ class PowerLimitRepository:
                 kind = EventKind.POWER_LIMIT_ENDED
                 _add_event(session, period, NewEvent(kind=kind, at=now, detail=detail, before=before, after=after))
         return bool(found)
+
+
+def periods_of(session: Session, run_ids: Sequence[int]) -> dict[int, Sequence[LimitPeriod]]:
+    """Return the limits that were set for each of these runs, in order; a run that had none is absent."""
+    found: dict[int, list[LimitPeriod]] = {}
+    query = select(POWER_LIMITS).where(among(POWER_LIMITS.c.run_id, run_ids)).order_by(POWER_LIMITS.c.id)
+    for period in map(_period, session.execute(query)):
+        found.setdefault(period.run_id, []).append(period)
+    return {**found}
 
 
 _IS_OPEN = POWER_LIMITS.c.until.is_(None)

@@ -30,6 +30,7 @@ from greenrun.core.jobs.job import Job, Outcome, Run
 from greenrun.store.columns import among, epoch_s
 from greenrun.store.database import Database
 from greenrun.store.devices.drains import drained_intervals
+from greenrun.store.gpus.capping_effects import full_power_ratios
 from greenrun.store.grid import series_ids
 from greenrun.store.ledger import counters
 from greenrun.store.ledger.counters import count
@@ -80,6 +81,7 @@ class BaselineRepository:
             ready = _first(session, booked, most_slices)
             ids = [run.id for run, _ in ready]
             slices, totals = _slices(session, ids), totals_of(session, ids)
+            ratios = full_power_ratios(session, {run_id: own.ids.tolist() for run_id, own in slices.items()})
             return [
                 Comparable(
                     run_id=run.id,
@@ -87,6 +89,7 @@ class BaselineRepository:
                     interval=BaselineInterval(start=place.started_at, end=place.ended_at),
                     slices=slices[run.id],
                     is_whole=totals[run.id].quality is not Quality.UNKNOWN,
+                    full_power=ratios.get(run.id),
                 )
                 for run, place in ready
             ]
