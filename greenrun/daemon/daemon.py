@@ -114,18 +114,7 @@ class Daemon:
             power_limits=self._engine.power_limits,
             limit_rights=PowerLimitRights(limits, lambda: gpus(self._meter.devices())),
         )  # fmt: skip
-        state = config.paths.state
-        checks: list[Check] = [partial(full_disk, state), DatabaseCheck(self._store), FolderCheck(state / "runs")]
-        checks += [
-            self._descriptors.check,
-            partial(paused_starts, self._engine.start_pause),
-            partial(power_above_cap, self._engine.power),
-            self.strays.check,
-            self._lock.check,
-        ]
-        checks += [lambda now: check_socket(self._server, now), lambda _: flush_repeats()]
-        checks += [partial(lost_gpus, self.host.devices, self.host.gpu_state)]
-        self._watch = HealthWatch(checks)
+        self._watch = HealthWatch(self._health_checks())
         parts.callback(self._watch.stop)
         self._notifier = Notifier(
             self._store, open_hooks(config), host_name(), counts=self._engine.requests, plan=self.plan,
@@ -190,6 +179,22 @@ class Daemon:
         self.quality = ForecastQuality(
             self._store, [each.name for each in self._engine.zones if each.name], self._engine.zone.marginal.names
         )
+
+    def _health_checks(self) -> list[Check]:
+        state = self._config.paths.state
+        return [
+            partial(full_disk, state),
+            DatabaseCheck(self._store),
+            FolderCheck(state / "runs"),
+            self._descriptors.check,
+            partial(paused_starts, self._engine.start_pause),
+            partial(power_above_cap, self._engine.power),
+            self.strays.check,
+            self._lock.check,
+            lambda now: check_socket(self._server, now),
+            lambda _: flush_repeats(),
+            partial(lost_gpus, self.host.devices, self.host.gpu_state),
+        ]
 
     def start(self) -> None:
         """Poll the sources once, start ticking, then serve the API."""
