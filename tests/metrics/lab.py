@@ -197,7 +197,7 @@ class Lab:
         self.watch = HealthWatch([
             DatabaseCheck(self.store), FolderCheck(self.folder / "runs"),
             partial(paused_starts, self.engine.start_pause), partial(power_above_cap, self.engine.power),
-            partial(lost_gpus, self.meter.devices, self.engine.availability.state),
+            partial(lost_gpus, self.meter.devices, lambda device: self.engine.availability.state(device, self.now)),
         ])  # fmt: skip
         self.started_at = self.now
         state = MetricsState(
