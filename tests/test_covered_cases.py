@@ -83,9 +83,11 @@ COVERED: Mapping[str, Mapping[str, Sequence[str]]] = {
             "test_a_unique_key_is_another_job_s_for_another_command"
         ],
         "`S --retries 50 -- sh -c 'exit 1'`": [
-            "test_a_job_that_fails_at_once_is_tried_again_after_pauses_which_a_restart_keeps"
+            "test_a_job_that_fails_at_once_is_tried_again_after_pauses_that_grow",
+            "test_a_job_that_fails_at_once_is_tried_again_after_pauses_which_a_restart_keeps",
         ],
         "log cap 4 MiB: `yes \\| head -c 60000000`; `logs -f` of a job that passes the cap": [
+            "test_a_log_keeps_to_its_limit_and_who_follows_it_reads_to_the_very_end",
             "test_a_log_is_never_larger_than_its_limit_and_keeps_whole_lines_of_its_last_half",
             "test_following_goes_on_past_the_limit_and_neither_stops_nor_repeats",
         ],
@@ -93,7 +95,8 @@ COVERED: Mapping[str, Mapping[str, Sequence[str]]] = {
             "test_what_a_script_leaves_behind_is_ended_and_said"
         ],
         "four GPUs busy with jobs that overrun, `-g 4`, then 24 one-GPU jobs that say 1 s and run 6": [
-            "test_a_large_job_is_overtaken_by_no_more_optimists_once_its_start_has_slipped"
+            "test_a_large_job_starts_before_most_that_came_after_it_and_overrun_their_estimates",
+            "test_a_large_job_is_overtaken_by_no_more_optimists_once_its_start_has_slipped",
         ],
         "blocker on both GPUs, then `--now --priority` 0, 1000, 1": ["test_jobs_for_now_start_by_priority"],
         "one of two GPUs idle, 209 g/kWh now: `--run-below 900 --duration 2h`": [
@@ -101,6 +104,7 @@ COVERED: Mapping[str, Mapping[str, Sequence[str]]] = {
         ],
         "`rm` of the socket under a live daemon": ["test_a_socket_that_is_removed_is_bound_again"],
         "database moved away, daemon started, interruptible job 1 submitted": [
+            "test_no_job_reads_the_checkpoint_of_one_of_a_database_that_was_moved_away",
             "test_a_folder_of_another_database_bars_the_run_of_that_name",
             "test_jobs_of_other_databases_with_the_same_id_have_others",
         ],
@@ -136,3 +140,9 @@ def test_each_scenario_of_a_source_that_the_cases_name_is_played() -> None:
     ]
     assert len(found) > 30
     assert [name for name in found if f'"{name}"' not in told and f"/{name}" not in told] == []
+
+
+def test_each_case_of_a_job_goes_through_the_real_program() -> None:
+    """A daemon and the command line, as a user has them: one test of each row at least is among the system's."""
+    told = "\n".join(path.read_text(encoding="utf-8") for path in (TESTS / "system").glob("test_*.py"))
+    assert [row for row, tests in COVERED["Jobs"].items() if not any(f"def {test}(" in told for test in tests)] == []

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
 
 from tests import cases
 from tests.patience import HANGS_S, until
-from tests.system.harness import Daemon, Ran, replayed, short_folder, write_trace
+from tests.system.harness import Daemon, Ran, instant, replayed, short_folder, write_trace
 
 USAGE = 2
 LB_PER_MWH = 0.45359237  # in g per kWh
@@ -16,10 +17,10 @@ LB_PER_MWH = 0.45359237  # in g per kWh
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
-    """A daemon with two emulated GPUs, and little intensity to choose among."""
+    """A daemon with two emulated GPUs, little intensity to choose among, and logs of 4 MiB."""
     with short_folder() as folder:
         trace = write_trace(folder, [209.0] * 400)
-        with Daemon(folder, replayed(trace, speed=1)) as running:
+        with Daemon(folder, {**replayed(trace, speed=1), "jobs": {"log_cap": "4MiB"}}) as running:
             yield running
 
 
@@ -94,6 +95,34 @@ def test_what_a_script_leaves_behind_is_ended_and_said(daemon: Daemon) -> None:
     assert "left 1 process" in daemon.cli("logs", job).out
 
 
+def test_a_job_that_fails_at_once_is_tried_again_after_pauses_that_grow(daemon: Daemon) -> None:
+    """By its own records: after each failure it is left alone for longer, and was."""
+    job = daemon.submit("--now", "--duration", "10s", "-g", "0", "--retries", "50", "--", "sh", "-c", "exit 1")
+    rows = until(lambda: found if len(found := _failures(daemon, job)) >= 2 else None, "it has failed twice")
+    daemon.cli("cancel", job)
+    ended = daemon.wait_for(job)
+    pauses_s = [(instant(row["after"]["retry_at"]) - instant(row["at"])).total_seconds() for row in rows[:2]]
+    assert 5 <= pauses_s[0] < pauses_s[1]
+    assert instant(ended["runs"][1]["started_at"]) >= instant(rows[0]["after"]["retry_at"])
+
+
+def _failures(daemon: Daemon, job: int) -> list[dict[str, Any]]:
+    """The events of its failures after which it is to be tried again."""
+    return [row for row in daemon.client.events(job) if row["kind"] == "requeued"]
+
+
+def test_a_log_keeps_to_its_limit_and_who_follows_it_reads_to_the_very_end(daemon: Daemon) -> None:
+    """60 MB of output for a log of 4 MiB."""
+    command = "yes | head -c 60000000; echo the very end"
+    job = daemon.submit("--now", "--duration", "10s", "-g", "0", "--", "sh", "-c", command)
+    followed = daemon.cli("logs", "-f", job)
+    assert followed.code == 0, followed.err
+    assert followed.out.endswith("the very end\n")
+    assert daemon.wait_for(job)["state"] == "succeeded"
+    kept = sum(path.stat().st_size for path in (daemon.state / "runs" / f"{job}.1").glob("log*"))
+    assert 2 << 20 <= kept <= 4 << 20
+
+
 def test_jobs_for_now_start_by_priority(daemon: Daemon) -> None:
     gate = daemon.folder / "gate"
     waiting = f"until test -e {gate}; do sleep .1; done"
@@ -157,3 +186,42 @@ def test_a_database_that_is_deleted_takes_no_job_and_is_told() -> None:
         for _ in range(3):
             assert daemon.cli("submit", "--now", "-q", "--", "true").code != 0
         assert daemon.client.health()["status"] != "ok"
+
+
+def test_a_large_job_starts_before_most_that_came_after_it_and_overrun_their_estimates() -> None:
+    """Four GPUs are busy with jobs that overrun; then come one for all four, and 24 that say 1 s and run 6.
+
+    Some are let run before the start of the large one has slipped; then GPUs are held for it.
+    """
+    with short_folder() as folder, Daemon(folder, {"devices": {"emulated": {"gpus": 4}}}) as daemon:
+        words = ("submit", "--quiet", "--now", "--duration", "1s")
+        gate = f"until test -e {folder / 'gate'}; do sleep .2; done"
+        blockers = daemon.cli(*words, "--array", "0-3", "--", "sh", "-c", gate).out.split()
+        for blocker in blockers:
+            daemon.wait_for(int(blocker), "running")
+        large = daemon.submit("--now", "--duration", "10s", "-g", "4", "--", "true")
+        small = [int(job) for job in daemon.cli(*words, "--array", "0-23", "--", "sleep", "6").out.split()]
+        assert (len(blockers), len(small)) == (4, 24)
+        (folder / "gate").touch()
+        started = daemon.wait_for(large)["runs"][0]["started_at"]
+        begun = [run["started_at"] for job in small for run in daemon.client.job(job)["runs"]]
+        daemon.cli("cancel", *small)
+        for job in small:
+            daemon.wait_for(job)
+        assert sum(1 for at in begun if at is not None and at < started) <= 12
+
+
+def test_no_job_reads_the_checkpoint_of_one_of_a_database_that_was_moved_away() -> None:
+    """The first job of the new database has neither the number nor the folder of the old one."""
+    saves = 'test -e "$GREENRUN_CHECKPOINT_DIR/mark" && exit 3; touch "$GREENRUN_CHECKPOINT_DIR/mark"'
+    words = ("--now", "--duration", "10s", "-g", "0", "--interruptible", "--min-run", "1s", "--", "sh", "-c", saves)
+    with short_folder() as folder, Daemon(folder) as daemon:
+        old = daemon.submit(*words)
+        assert daemon.wait_for(old)["state"] == "succeeded"
+        assert daemon.terminate() == 0
+        for path in daemon.state.glob("greenrun.db*"):
+            path.rename(folder / path.name)
+        daemon.start()
+        new = daemon.submit(*words)
+        assert new > old
+        assert daemon.wait_for(new)["state"] == "succeeded"
