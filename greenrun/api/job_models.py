@@ -267,12 +267,35 @@ class OccupiedOut(ResponseModel):
     gpus: int
 
 
+class PlannedPowerOut(ResponseModel):
+    """A cap on the site's power (null: none then), and the most that is planned under it, in watts."""
+
+    start: ResponseInstant
+    end: ResponseInstant
+    cap_w: Number
+    planned_w: float
+
+
+class SitePowerOut(ResponseModel):
+    """What all GPUs, and the host as stated, are expected to draw now and what was measured, in watts.
+
+    `above_since` is since when more is measured than `cap_w`, so that nothing with GPUs is started.
+    """
+
+    cap_w: Number
+    expected_w: Number
+    measured_w: Number
+    above_since: ResponseInstant | None
+    planned: list[PlannedPowerOut] = Field(default_factory=list)
+
+
 class PlanOut(ResponseModel):
     """The latest plan, its bound, and what the same jobs would emit at either baseline.
 
     `start_at_once_g` is of first come, first served: each job in the order of submission, as soon as enough GPUs are
     free. `earliest_start_g` is of what reports compare with: each run as early as its own GPUs are free.
     `others` is when jobs that are hidden from the caller occupy GPUs, `others_waiting` how many have no place.
+    `site_power` is null without a cap on it.
     """
 
     made_at: ResponseInstant
@@ -286,6 +309,7 @@ class PlanOut(ResponseModel):
     waiting: list[WaitingOut]
     others: list[OccupiedOut] = Field(default_factory=list)
     others_waiting: int = 0
+    site_power: SitePowerOut | None = None
 
 
 _OF_CHECKPOINTS = ("progress", *(row.name for row in field_infos(JobSpec) if row.has(Trait.INTERRUPTIBLE_ONLY)))

@@ -22,6 +22,8 @@ from greenrun.core.jobs.runs.status import StrayRun
 from greenrun.core.jobs.site_variables import VariableRules
 from greenrun.core.jobs.transitions import Edit
 from greenrun.core.planning.model import Placement, Plan, Waiting
+from greenrun.core.planning.power_cap.planned_power import PlannedPower
+from greenrun.core.planning.power_cap.site_power import SitePowerState
 from greenrun.core.planning.power_capping.capping_rule import Capping
 from greenrun.core.planning.site_limits.reserved import Reservation
 from greenrun.executors.containers.engines import ContainerEngine
@@ -175,6 +177,9 @@ class Scheduler(Protocol):
 
     def plan(self) -> Plan:
         """Return the latest plan."""
+
+    def site_power(self) -> tuple[SitePowerState, Sequence[PlannedPower]]:
+        """Return what is drawn under the site's power cap, and what is planned under it."""
 
     def turn_text(self, job_id: int) -> str | None:
         """Say when a queued job has its turn by fair share; None where that makes no difference."""

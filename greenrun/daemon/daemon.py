@@ -25,6 +25,8 @@ from greenrun.core.errors import StoreError
 from greenrun.core.jobs.job import Job, JobRequest, JobSpec, Origin, RequestKey, State
 from greenrun.core.jobs.transitions import Edit, EventKind, edited
 from greenrun.core.planning.model import Plan
+from greenrun.core.planning.power_cap.planned_power import PlannedPower
+from greenrun.core.planning.power_cap.site_power import SitePowerState
 from greenrun.daemon.accounting_bases import open_day_ahead
 from greenrun.daemon.background_planner import BackgroundPlanner
 from greenrun.daemon.database_check import DatabaseCheck
@@ -295,6 +297,10 @@ class Daemon:
     def plan(self) -> Plan:
         """Return the latest plan."""
         return self._engine.planning.shown
+
+    def site_power(self) -> tuple[SitePowerState, Sequence[PlannedPower]]:
+        """Return what is drawn under the site's power cap, and what is planned under it."""
+        return self._engine.power.state, self._engine.planning.planned_power()
 
     def turn_text(self, job_id: int) -> str | None:
         """Say when a queued job has its turn by fair share; None where that makes no difference."""

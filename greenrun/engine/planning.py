@@ -19,6 +19,7 @@ from greenrun.core.planning.admission import SHORT, admit_all, insert_each, inse
 from greenrun.core.planning.insertion import OpenPlan, Row, is_provisional, without_jobs
 from greenrun.core.planning.model import Placement, Plan, Situation
 from greenrun.core.planning.planner import plan
+from greenrun.core.planning.power_cap.planned_power import PlannedPower, planned_power
 from greenrun.core.planning.precedence.fair_share import turn_text
 from greenrun.core.planning.stability import has_run_since, needs_replanning, terms
 from greenrun.engine.ports import PlanStore, ReasonStore
@@ -89,6 +90,11 @@ class PlanInForce:
         if asked is None:
             return None
         return turn_text(job_id, asked.jobs, asked.options.shares, asked.used_s, len(asked.devices))
+
+    def planned_power(self) -> Sequence[PlannedPower]:
+        """Return what is planned under the caps on the site's power; nothing without any, or before there is a plan."""
+        asked = self._made_for
+        return planned_power(self.shown, asked) if asked is not None else ()
 
     @property
     def shown(self) -> Plan:

@@ -34,6 +34,8 @@ from greenrun.core.jobs.stored_transitions import Permit, StoredDirectory
 from greenrun.core.jobs.trail import NewEvent
 from greenrun.core.jobs.transitions import Edit, Intent
 from greenrun.core.planning.model import Placement, Plan
+from greenrun.core.planning.power_cap.planned_power import PlannedPower
+from greenrun.core.planning.power_cap.site_power import SitePowerState
 from greenrun.core.planning.power_capping.capping_rule import Capping
 from greenrun.core.planning.site_limits.reserved import Reservation
 from greenrun.engine.site_limits.reserved_gpus import ReservedGpus
@@ -388,6 +390,7 @@ class FakeScheduler:
     store: "FakeStore" = field(default_factory=lambda: FakeStore())
     wakes: int = 0
     turns: dict[int, str] = field(default_factory=dict)
+    power: tuple[SitePowerState, Sequence[PlannedPower]] = field(default_factory=lambda: (SitePowerState(), ()))
     limit_trouble: str | None = None
     limits_in_force: dict[str, LimitPeriod] = field(default_factory=dict)
     capped: dict[int, Capping] = field(default_factory=dict)
@@ -431,6 +434,9 @@ class FakeScheduler:
 
     def plan(self) -> Plan:
         return self.latest
+
+    def site_power(self) -> tuple[SitePowerState, Sequence[PlannedPower]]:
+        return self.power
 
     def turn_text(self, job_id: int) -> str | None:
         return self.turns.get(job_id)

@@ -15,6 +15,8 @@ from greenrun.core.formatting import iso_text
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.model import Plan, Waiting
+from greenrun.core.planning.power_cap.planned_power import PlannedPower
+from greenrun.core.planning.power_cap.site_power import SitePowerState
 from greenrun.metrics import Health
 from tests.api.fakes import CLEANEST, HOUR, NOW, World, forecast, placed, stored
 
@@ -62,6 +64,23 @@ def test_the_plan_tells_its_sums_its_placements_and_who_waits(world: World) -> N
         "waiting": [{"job": 2, "reason": {"code": "too_few_gpus", "text": why.text}}],
         "others": [],
         "others_waiting": 0,
+        "site_power": None,
+    }
+
+
+def test_the_plan_tells_of_the_site_s_power_cap_where_there_is_one(world: World) -> None:
+    row = PlannedPower(start=NOW, end=NOW + HOUR, cap_w=3000.0, planned_w=2900.0)
+    state = SitePowerState(has_cap=True, cap_w=3000.0, expected_w=2900.0)
+    world.scheduler.power = state, [row, replace(row, start=row.end, end=NOW + 2 * HOUR, cap_w=None)]
+    assert world.ask("GET", "/v1/plan").json()["site_power"] == {
+        "cap_w": 3000.0,
+        "expected_w": 2900.0,
+        "measured_w": None,
+        "above_since": None,
+        "planned": [
+            {"start": "2026-03-02T12:00:00Z", "end": "2026-03-02T13:00:00Z", "cap_w": 3000.0, "planned_w": 2900.0},
+            {"start": "2026-03-02T13:00:00Z", "end": "2026-03-02T14:00:00Z", "cap_w": None, "planned_w": 2900.0},
+        ],
     }
 
 

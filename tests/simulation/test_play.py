@@ -1,14 +1,16 @@
 """In virtual time the engine keeps its promises: limits, capacity, no look ahead, and the same every time."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenrun.core.accounting.weekly import Rule, Weekly
 from greenrun.core.planning.model import Situation
 from greenrun.core.planning.planner import plan
+from greenrun.core.planning.power_cap.site_power import SitePower
 from greenrun.simulation.case import Case
 from greenrun.simulation.compare import compare, figures
 from greenrun.simulation.play import World, play
@@ -153,3 +155,35 @@ def test_a_forecast_that_was_wrong_is_paid_for_with_what_was() -> None:
     schedule = play(wrong)
     assert hours(schedule.pieces[0]) == [(1, 2)]
     assert figures(schedule, wrong.jobs, wrong.measured).emissions_g == pytest.approx(80.0)
+
+
+@pytest.mark.parametrize("gpus", [4, None])
+def test_under_a_power_cap_no_policy_draws_more_and_all_limits_that_can_be_met_are(gpus: int | None) -> None:
+    """A week of jobs, with a lower cap in the evenings."""
+    evening = Rule(days=frozenset(range(5)), start_min=17 * 60, end_min=20 * 60, value=600.0)
+    jobs = [job(start, 1 + start % 3, wait=20, power_w=300.0 + 100 * (start % 4)) for start in range(0, 168, 5)]
+    week = case(jobs, DAY * 3, gpus=gpus)
+    site = SitePower(cap=Weekly.of([evening], 1500.0))
+    found = compare(replace(week, site_power=site), policies_of(["greenrun", "start-at-once", "lowest-slot"], []))
+    for name, schedule in found.schedules.items():
+        assert found.figures[name].peak_w <= 1500.0
+        assert not above(schedule, jobs, site)
+    assert found.figures["greenrun"].late == 0
+    assert found.figures["greenrun"].emissions_g < found.at_once.emissions_g
+    free = compare(replace(week, site_power=SitePower(cap=Weekly.of([], 1e8))), policies_of(["greenrun"], []))
+    assert free.schedules == compare(week, policies_of(["greenrun"], [])).schedules
+
+
+def above(schedule: Schedule, jobs: list[Arrival], site: SitePower) -> list[datetime]:
+    """The instants at which more is drawn than the cap, of those at which either changes."""
+    rows = [(start_s, end_s, own.power_w) for own, spans in zip(jobs, schedule.pieces, strict=True)
+            for start_s, end_s in spans]  # fmt: skip
+    edges = {start_s for start_s, _, _ in rows}
+    edges |= {at_s for span in site.caps(START, START + timedelta(days=36)) for at_s in span[:2]}
+    found = []
+    for at_s in edges:
+        drawn = sum(watts for start_s, end_s, watts in rows if start_s <= at_s < end_s - 1e-3)
+        cap_w = site.cap.at(datetime.fromtimestamp(at_s, UTC))
+        if cap_w is not None and drawn > cap_w + 1e-6:
+            found.append(datetime.fromtimestamp(at_s, UTC))
+    return found

@@ -24,7 +24,7 @@ from greenrun.api.grid_models import (
     quality_out,
 )
 from greenrun.api.identity import Caller
-from greenrun.api.job_models import PlanOut
+from greenrun.api.job_models import PlannedPowerOut, PlanOut, SitePowerOut
 from greenrun.api.problems import refusals
 from greenrun.api.service import Service, ServiceDep, ServiceSettings
 from greenrun.api.strict_route import StrictRoute
@@ -42,7 +42,12 @@ router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["grid"], respons
 @router.get("/plan")
 def get_plan(daemon: ServiceDep, caller: Caller) -> PlanOut:
     """Return the latest plan."""
-    return seen_plan(daemon, caller, daemon.scheduler.plan())
+    out, (state, planned) = seen_plan(daemon, caller, daemon.scheduler.plan()), daemon.scheduler.site_power()
+    if not state.has_cap:
+        return out
+    power = SitePowerOut.model_validate(state)
+    rows = [PlannedPowerOut.model_validate(row) for row in planned]
+    return out.model_copy(update={"site_power": power.model_copy(update={"planned": rows})})
 
 
 @router.get("/forecast")

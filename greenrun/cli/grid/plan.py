@@ -25,6 +25,7 @@ from greenrun.core.formatting import (
     day_clock_text,
     day_span_text,
     mass_text,
+    power_text,
     ranges_text,
     span_text,
     whole_text,
@@ -37,6 +38,7 @@ _MAX_BARS = 40
 _WIDE = 120  # columns from which on there is room for whole reasons
 _MAX_PAUSES = 10  # jobs whose pauses are shown
 _MAX_HIDDEN = 10
+_MAX_CAPS = 6
 _ESTIMATED = "estimated"
 
 
@@ -56,15 +58,16 @@ def plan(ctx: click.Context, as_json: bool, socket: str | None, config: str | No
         return
     now = utc_now()
     hidden = list(_hidden(answer, now))
+    power = list(_power(answer, now))
     if not answer["placements"] and not answer["waiting"]:
-        print_wrapped(hidden or ["nothing waits to be started"])
+        print_wrapped([*(hidden or ["nothing waits to be started"]), *power])
         return
     if answer["placements"]:
         forecast = client.forecast()
         _print_drawing(answer, forecast, now)
         print_table(_columns(answer, now), [_placement(row, now, output_width()) for row in answer["placements"]])
         print_wrapped(_notes(answer, forecast, now), "  ")
-    print_wrapped([*map(text.printable, _waiting(answer["waiting"], now)), *hidden], "  ")
+    print_wrapped([*map(text.printable, _waiting(answer["waiting"], now)), *hidden, *power], "  ")
 
 
 def _waiting(rows: Iterable[Mapping[str, Any]], now: datetime) -> Iterator[str]:
@@ -150,6 +153,27 @@ def _notes(plan: Answer, forecast: Answer, now: datetime) -> Iterator[str]:
         yield put_off
     if estimated := _estimated(plan, forecast):
         yield estimated
+
+
+def _power(answer: Answer, now: datetime) -> Iterator[str]:
+    """Yield what the site's power cap is, what is drawn under it, and what is planned under the caps to come."""
+    site = answer.get("site_power")
+    if not site:
+        return
+    cap = "none now" if site["cap_w"] is None else f"{power_text(site['cap_w'])} now"
+    known = [
+        f"{power_text(site[f'{how}_w'])} {how}" for how in ("expected", "measured") if site[f"{how}_w"] is not None
+    ]
+    above = ": more than the cap, so nothing with GPUs is started" if site["above_since"] else ""
+    yield f"the site's power cap: {', '.join([cap, *known])}{above}"
+    for row in site["planned"][:_MAX_CAPS]:
+        span = span_text(text.instant(row["start"]), text.instant(row["end"]), now)
+        most = "no cap" if row["cap_w"] is None else f"at most {power_text(row['cap_w'])}"
+        over = row["cap_w"] is not None and row["planned_w"] > row["cap_w"]
+        more = ", more than that: what runs and may not be suspended goes on" if over else ""
+        yield f"{span} {most}, {power_text(row['planned_w'])} planned{more}"
+    if len(site["planned"]) > _MAX_CAPS:
+        yield f"{len(site['planned']) - _MAX_CAPS} more caps follow"
 
 
 def _pieces(placement: Answer) -> list[tuple[datetime, datetime]]:

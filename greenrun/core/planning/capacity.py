@@ -222,10 +222,18 @@ class Timeline:
 
     def means(self, knots_s: Floats) -> Floats:
         """Return the mean number of units taken between successive knots: shape (n,) to (n - 1,)."""
-        at_s, used = self._at_s[1 : self._count], self._used[: self._count]
+        return self._means(self._used[: self._count], knots_s)
+
+    def short(self, each: int, most: int, knots_s: Floats) -> Floats:
+        """Return of how many of `most` that take `each`, in the mean between successive knots, not all fit."""
+        fit = (self.units - self._used[: self._count]) // each
+        return self._means(np.clip(most - fit, 0, most), knots_s)
+
+    def _means(self, values: NDArray[np.int64], knots_s: Floats) -> Floats:
+        at_s = self._at_s[1 : self._count]
         if not len(at_s):
             return np.zeros(len(knots_s) - 1)
-        area = np.concatenate([[0.0], np.cumsum(np.diff(at_s) * used[1:-1])])
+        area = np.concatenate([[0.0], np.cumsum(np.diff(at_s) * values[1:-1])])
         return np.asarray(np.diff(np.interp(knots_s, at_s, area)) / np.diff(knots_s))
 
     def _split(self, at_s: float) -> int:
@@ -436,21 +444,25 @@ def power_line(situation: Situation, site: SitePower) -> tuple[Timeline, float]:
 
     It is known up to the instant that goes with it, in epoch seconds; later, all is free.
     """
-    theirs = now_reserved(situation.reserved, situation.now) if situation.reserved else {}
-    others = [one for one in {**situation.away, **theirs} if one in site.drawn_w and one not in situation.busy]
-    base_mw = whole_mw(site.base_w(situation.devices)) + sum(map(site.held_mw, others))
     jobs = [*situation.jobs, *(run.job for run in situation.running)]
     latest = max((job.earliest_start for job in jobs), default=situation.now)
     until = max(situation.now, latest) + site.ahead(jobs, situation.devices)
-    return power_left(site, situation.now, until, base_mw), until.timestamp()
+    return power_left(site, situation.now, until, base_mw(situation, site)), until.timestamp()
 
 
-def power_left(site: SitePower, now: datetime, until: datetime, base_mw: int = 0) -> Timeline:
-    """Return what may be drawn beside `base_mw` from now on, in milliwatts."""
+def base_mw(situation: Situation, site: SitePower) -> int:
+    """Return what the host and all idle GPUs draw, and those that others use, in milliwatts."""
+    theirs = now_reserved(situation.reserved, situation.now) if situation.reserved else {}
+    others = [one for one in {**situation.away, **theirs} if one in site.drawn_w and one not in situation.busy]
+    return whole_mw(site.base_w(situation.devices)) + sum(map(site.held_mw, others))
+
+
+def power_left(site: SitePower, now: datetime, until: datetime, beside_mw: int = 0) -> Timeline:
+    """Return what may be drawn beside so much from now on, in milliwatts."""
     line = Timeline(UNCAPPED_MW)
     for begin_s, end_s, cap_mw in site.caps(now - LITTLE, until):
         if end_s > now.timestamp():
-            line.reserve(begin_s, end_s, UNCAPPED_MW - max(0, cap_mw - base_mw))
+            line.reserve(begin_s, end_s, UNCAPPED_MW - max(0, cap_mw - beside_mw))
     return line
 
 

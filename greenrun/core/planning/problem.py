@@ -186,9 +186,9 @@ class PlanningProblem:
         power = self.taken[0].power
         if power is None:
             return found
-        left_mw = np.maximum(0.0, power.units - power.means(self.knots_s))
-        least_mw = self._mw_per_unit(np.min)
+        least_mw = self._mw_per_unit(np.min).astype(np.int64)
         for pool, mw in enumerate(least_mw.tolist()):
             if mw > 0:
-                found[pool] = np.minimum(found[pool], left_mw / mw)
+                units = self.pools[pool].units
+                found[pool] = np.minimum(found[pool], units - power.short(mw, units, self.knots_s))
         return found
