@@ -14,7 +14,7 @@ from greenrun.core.planning.candidates import Candidates, Demands, like_pools
 from greenrun.core.planning.capacity import EPSILON_S, Pool, home_of, needs_mw, pools_of, timelines
 from greenrun.core.planning.model import Running, Situation
 from greenrun.core.planning.piecewise import PiecewiseLinear
-from greenrun.core.planning.precedence.fair_share import precedence, rounds
+from greenrun.core.planning.precedence.fair_share import precedence, rounds, standing
 from greenrun.core.planning.preemption.intervals import Interruptible, cells_of, step_for
 from greenrun.core.planning.problem import AT_ONCE, BEHIND, LIMIT, PROMISED, PlanningProblem, StartThreshold
 from greenrun.core.planning.reservation import slipped_since
@@ -58,6 +58,7 @@ def planning_problem(situation: Situation, jobs: Sequence[Job], intensity: Serie
         jobs=rows,
         precedence=own,
         later=later,
+        standing=standing(rows, situation.options.shares, situation.used_s) if later else None,
         pools=pools,
         taken=taken,
         unheld=taken,

@@ -12,6 +12,7 @@ from greenrun.core.planning.candidates import Candidates, Ints
 from greenrun.core.planning.capacity import EPSILON_S, Pool, Timeline, copies, drawing_on
 from greenrun.core.planning.model import Interval
 from greenrun.core.planning.piecewise import PiecewiseLinear, rise
+from greenrun.core.planning.precedence.fair_share import Standing
 from greenrun.core.planning.preemption.intervals import Interruptible, Spans
 from greenrun.core.planning.reservation import hold_for_slipped
 
@@ -53,6 +54,7 @@ class PlanningProblem:
     no candidates. `is_holding`: some of what is taken is held for expected arrivals. `unheld` is `taken` without
     what is held for `slipped` rows, and `available` how many units of each pool nobody outside this daemon holds. Rows
     `out_of_reach` need more than that, or come after such: nobody knows when they can start, so their limits count 0.
+    `standing` is that of the rows' accounts; None where nothing is shared.
     """
 
     now_s: float
@@ -79,6 +81,7 @@ class PlanningProblem:
     unheld: tuple[Timeline, ...] = ()
     available: tuple[int, ...] = ()
     out_of_reach: frozenset[int] = frozenset()
+    standing: Standing | None = None
 
     def mean_over(self, intervals: Sequence[Interval]) -> float | None:
         """Return the mean intensity over a run's intervals, in g/kWh; None when it is not known for all of them."""

@@ -85,6 +85,25 @@ def _in_turn(jobs: Sequence[Job]) -> Iterable[int]:
     return sorted(range(len(jobs)), key=lambda row: (-jobs[row].spec.priority, jobs[row].submitted_at, jobs[row].id))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Which account each row belongs to, how many shares that has, and what accounts have used for each of them."""
+
+    accounts: tuple[str, ...]
+    weights: tuple[float, ...]
+    used_s: Mapping[str, float]
+
+
+def standing(jobs: Sequence[Job], shares: Shares, used_s: Mapping[str, float]) -> Standing:
+    """Return where the accounts of these jobs stand; `used_s` are decayed GPU-seconds by account."""
+    accounts = tuple(shares.account(job.user, job.spec.project) for job in jobs)
+    return Standing(
+        accounts=accounts,
+        weights=tuple(map(shares.weight, accounts)),
+        used_s={account: used_s.get(account, 0.0) / shares.weight(account) for account in set(accounts)},
+    )
+
+
 def turn_text(job_id: int, jobs: Sequence[Job], shares: Shares, used_s: Mapping[str, float], gpus: int) -> str | None:
     """Return a sentence on when a queued job has its turn and why; None where shares make no difference."""
     found = rounds(jobs, shares, used_s, gpus)

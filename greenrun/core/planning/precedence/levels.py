@@ -15,6 +15,7 @@ from greenrun.core.planning.arrivals.response import ExpectedArrivals
 from greenrun.core.planning.candidates import Candidates, Demands
 from greenrun.core.planning.capacity import copies
 from greenrun.core.planning.improvement.effort import Effort
+from greenrun.core.planning.precedence.even_use import even_use
 from greenrun.core.planning.precedence.room import missed_limits, misses_limit, put_first, ready_s
 from greenrun.core.planning.precedence.thresholds import search_with_thresholds
 from greenrun.core.planning.problem import PlanningProblem
@@ -55,6 +56,7 @@ def search_by_priority(
             made.put(row, replace(place, cost=place.grams))
         _relieve(made, problem, warm)
         _prefer(made, problem, warm)
+    even_use(made, problem, warm.due)
     return replace(together, places=dict(made.places))
 
 
@@ -126,6 +128,7 @@ def _part(problem: PlanningProblem, made: Schedule, rows: Sequence[int]) -> Plan
         start_thresholds={index[row]: limits for row, limits in problem.start_thresholds.items() if row in index},
         unpinned=None,
         out_of_reach=frozenset(),
+        standing=None,
     )
 
 

@@ -15,6 +15,7 @@ from greenrun.core.planning.planner import plan
 from greenrun.core.planning.precedence.fair_share import MOST_ROUNDS, AccountOf, Shares, precedence, rounds, turn_text
 from tests.core.build import SLOT, T0, job
 from tests.core.situations import situation
+from tests.sampling import examples
 
 HOUR_S = 3600.0
 SHARES = Shares(
@@ -143,3 +144,28 @@ def test_a_limit_is_not_missed_for_another_s_share() -> None:
 def test_gpus_that_the_first_cannot_use_go_to_the_next() -> None:
     jobs = [of("ada", 1, start_now=True), of("bob", 2, start_after=T0 + 3 * SLOT)]
     assert starts(jobs, used_s={"ada": 100 * HOUR_S}) == {1: 0, 2: 3}
+
+
+@given(
+    st.lists(st.integers(50, 400), min_size=24, max_size=40),
+    st.integers(8, 14),
+    st.integers(8, 14),
+    st.floats(0, 20),
+)
+@examples(40)
+def test_of_like_jobs_none_runs_before_one_of_an_account_that_has_used_less_by_then(
+    values: list[int], adas: int, bobs: int, used_h: float
+) -> None:
+    jobs = [of("ada" if number <= adas else "bob", number, slots=2) for number in range(1, adas + bobs + 1)]
+    used_s = {"ada": used_h * HOUR_S}
+    shares = Shares(by=AccountOf.USER, quantum=timedelta(minutes=1))  # nearly all are in the last round
+    made = plan(situation(jobs, values, gpus=2, options=Options(shares=shares), used_s=used_s))
+    turn_of = dict(zip((job.id for job in jobs), rounds(jobs, shares, used_s, 2), strict=True))
+    placed = sorted(made.placements, key=lambda row: (row.start, turn_of[row.job_id]))
+    users = {job.id: job.user for job in jobs}
+    told_s = {"ada": used_s["ada"], "bob": 0.0}
+    for nth, row in enumerate(placed):
+        for later in placed[nth + 1 :]:
+            if turn_of[later.job_id] == turn_of[row.job_id] and later.start > row.start:
+                assert told_s[users[row.job_id]] <= told_s[users[later.job_id]] + 2 * SLOT.total_seconds()
+        told_s[users[row.job_id]] += 2 * SLOT.total_seconds()
