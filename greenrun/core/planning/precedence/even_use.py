@@ -91,8 +91,12 @@ def _taking(made: Schedule, problem: PlanningProblem, row: int, place: Place) ->
     in_time = demands.release_s[row] - EPSILON_S <= start_s <= demands.latest_s[row] + EPSILON_S
     if not in_time or place.pool not in demands.pools[row]:
         return None
-    end_s = start_s + float(demands.length_s[row])
-    if not made.pools[place.pool].is_free(start_s, end_s, int(demands.units[row])):
+    end_s, units, mw = (
+        start_s + float(demands.length_s[row]),
+        int(demands.units[row]),
+        demands.of_power(row, place.pool),
+    )
+    if not made.pools[place.pool].is_free(start_s, end_s, units, mw):
         return None
     found = made.value.place_at(row, start_s, place.pool)
     return replace(found, cost=found.grams)

@@ -16,6 +16,7 @@ from greenrun.core.planning.insertion import OpenPlan
 from greenrun.core.planning.model import Situation
 from greenrun.core.planning.planner import plan
 from greenrun.core.planning.power_cap.site_power import SitePower
+from greenrun.core.planning.precedence.fair_share import AccountOf, Shares
 from tests.core import situations as drawn
 from tests.core.build import T0, job
 from tests.core.exhaustive import Small, best_g
@@ -38,6 +39,16 @@ def test_no_plan_draws_more_than_the_cap(asked: Situation) -> None:
 @given(situations(crowded=True))
 def test_no_plan_of_a_contended_queue_draws_more_than_the_cap(asked: Situation) -> None:
     check(asked, plan(asked))
+
+
+@quickly(30)
+@given(situations(crowded=True))
+def test_no_plan_of_users_who_share_draws_more_than_the_cap(asked: Situation) -> None:
+    """Their jobs have rounds, and trade places."""
+    shares = Shares(by=AccountOf.USER, quantum=timedelta(minutes=10))
+    jobs = tuple(replace(one, user=("ada", "bob")[one.id % 2]) for one in asked.jobs)
+    shared = replace(asked, jobs=jobs, options=replace(asked.options, shares=shares), used_s={"ada": 3600.0})
+    check(shared, plan(shared))
 
 
 @quickly(40)
