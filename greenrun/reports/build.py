@@ -12,6 +12,7 @@ from greenrun.core.accounting.period import JobDetails, Period
 from greenrun.core.accounting.usage import Usage, owner_labels, previous_period
 from greenrun.core.accounting.watched import BookedTime
 from greenrun.core.carbon.intensity import Series, SeriesId
+from greenrun.core.energy.capping_effect import CappingEffect
 from greenrun.core.energy.model import BOOKED, Device
 from greenrun.reports.caveats import UNKNOWN, explanation
 from greenrun.reports.completeness import in_flight, is_open
@@ -22,7 +23,8 @@ from greenrun.reports.exports.spreadsheet import written
 from greenrun.reports.figure_models import CostFigures, combined
 from greenrun.reports.formats import By
 from greenrun.reports.identity import Hardware, Place
-from greenrun.reports.model import HalfWidths, JobRow, Report, ReportBody, Row
+from greenrun.reports.model import By, HalfWidths, JobRow, Report, ReportBody, Row
+from greenrun.reports.power_limits import power_limit_effect
 from greenrun.reports.rows import grouped_rows as rows
 from greenrun.reports.rows.job_rows import by_job, told
 from greenrun.reports.rows.period_books import Books
@@ -55,6 +57,9 @@ class ReportArchive(Protocol):
 
     def job_details(self, job_ids: Sequence[int]) -> JobDetails:
         """Return what rows tell of these jobs, by id."""
+
+    def effects_between(self, start: datetime, end: datetime) -> Sequence[CappingEffect]:
+        """Return what lowered power limits did in the runs that ended in `[start, end)`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +194,7 @@ class Reports:
             previous=before,
             instruments=books.rates.instruments(books.period.parts),
             gpu_hours=gpu_hours(books.period.parts, known, total.gpu_utilization_avg),
+            power_limits=power_limit_effect(self._archive.effects_between(books.period.start, books.period.end)),
             forecast_against_settled=books.forecasts,
             uncertainty=_half_widths(settings.widths),
             boamps=dict(settings.boamps),

@@ -8,6 +8,7 @@ from greenrun.reports.cells import kwh_text, part_text
 from greenrun.reports.cost_and_scope2 import Rates
 from greenrun.reports.model import Explanation, Named, Note, ReportBody, Row, Unattributed
 from greenrun.reports.period_models import Completeness, InFlight
+from greenrun.reports.power_limits import power_limit_note
 
 MINUTE_H = 1 / 60
 
@@ -109,6 +110,7 @@ def _data_quality(body: ReportBody, used: Sequence[Device], pue: float) -> list[
         "estimated": _estimated_note(total),
         "avoided": _avoided_note(total),
         "not_counted": _not_counted_note(body),
+        "power_limits": power_limit_note(body.power_limits),
         "unattributed": _unattributed_note(free, total),
     }
     return [Note(field=field, note=note) for field, note in notes.items() if note]

@@ -19,6 +19,7 @@ from greenrun.reports.period_models import (
     HourOfDay,
     InFlight,
     Instrument,
+    PowerLimitEffect,
     PreviousPeriod,
 )
 
@@ -239,6 +240,8 @@ class ReportBody(ReportModel):
     instruments: list[Instrument] = Field(default_factory=list)
     """What market-based emissions are made of."""
     gpu_hours: GpuHours | None = None
+    power_limits: PowerLimitEffect | None = None
+    """What lowered power limits of GPUs did; null where none was lowered."""
     forecast_against_settled: ForecastComparison
     uncertainty: HalfWidths | None = None
     boamps: dict[str, str] = Field(default_factory=dict)

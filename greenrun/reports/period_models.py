@@ -153,3 +153,24 @@ class GpuHours(ReportModel):
     allocated_ratio: float | None
     utilisation_ratio: float | None
     """The part of the time in which they were busy, where drivers report it."""
+
+
+class PowerLimitEffect(ReportModel):
+    """What it did that the power limits of GPUs were lowered, in runs that ended in the period."""
+
+    runs: int
+    """Runs for which a power limit was lowered."""
+    lowered_hours: float
+    """For how long, together."""
+    saved_g: float | None
+    """How much more these runs would have emitted in these hours at full power; may be negative."""
+    saved_g_uncertainty: float | None
+    """Its standard error; null where users have stated how much slower their jobs get."""
+    saved_kwh: float | None
+    time_lost_hours: float | None
+    """How much longer they took."""
+    unknown_runs: int
+    """Runs of which there is nothing to compare with: in none of the figures above."""
+    unknown_hours: float
+    why: str | None
+    """Why it is not known of the first of them."""

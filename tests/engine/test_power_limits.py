@@ -14,6 +14,7 @@ from greenrun.core.energy.power_limit import LimitEnd, LimitFaultKind
 from greenrun.core.jobs.job import State
 from greenrun.core.jobs.transitions import EventKind, Intent
 from greenrun.engine.power_limits import PowerLimitSettings
+from greenrun.reports.build import Reports, ReportSettings
 from greenrun.simulation.memory import MemoryStore
 from greenrun.store import Store
 from tests.engine.crashes import IN_CHUNKS, Crash, Fuse, Fused, points
@@ -283,6 +284,14 @@ def test_the_baseline_is_the_run_at_full_power(database: Store) -> None:
     assert effect.time_lost == timedelta(minutes=30) * (0.1 / 1.1)
     assert total.baseline_g == pytest.approx(0.175 * DIRTY / 1.1 + 0.175 * CLEAN)
     assert total.avoided_g == pytest.approx(effect.saved_g)
+    made = Reports(database.archive, lambda: (), ReportSettings()).report(T0, bench.world.now, "job", bench.world.now)
+    assert made.power_limits is not None
+    assert (made.power_limits.runs, made.power_limits.saved_g) == (1, effect.saved_g)
+    (note,) = (row.note for row in made.data_quality if row.field == "power_limits")
+    assert note == (
+        "The power limits of GPUs were lowered in 1 run, for 30m together: that cost 6.36 g CO2e in these hours, and "
+        "runs took 2m44s longer (in no other figure)."
+    )
 
 
 def test_a_baseline_that_nobody_can_tell_is_unknown(database: Store) -> None:
@@ -293,6 +302,9 @@ def test_a_baseline_that_nobody_can_tell_is_unknown(database: Store) -> None:
     (run,) = database.runs.of_jobs([job])[job]
     assert database.books.run_totals([run.id])[run.id].baseline_g is None
     assert database.capping_effects.effects([run.id])[run.id].saved_g is None
+    made = Reports(database.archive, lambda: (), ReportSettings()).report(T0, bench.world.now, "user", bench.world.now)
+    (note,) = (row.note for row in made.data_quality if row.field == "power_limits")
+    assert note.startswith("The power limits of GPUs were lowered in 1 run, for 30m together; of 1 run the effect is")
 
 
 # whatever happens

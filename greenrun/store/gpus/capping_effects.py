@@ -31,12 +31,6 @@ class CappingEffectRepository:
         with self._database.read() as session:
             return {run_id: effect for run_id, (effect, _) in effects_of(session, run_ids).items()}
 
-    def effects_between(self, start: datetime, end: datetime) -> Sequence[CappingEffect]:
-        """Return what lowered power limits did in the runs that ended in `[start, end)`."""
-        with self._database.read() as session:
-            found = effects_of(session, ended_between(session, start, end))
-        return [effect for effect, _ in found.values()]
-
 
 def effects_of(session: Session, run_ids: Sequence[int]) -> dict[int, tuple[CappingEffect, Sequence[LimitPeriod]]]:
     """Return the effect of the lowered limits of those of these runs that have ended, with when they were lowered."""

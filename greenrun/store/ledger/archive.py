@@ -13,11 +13,13 @@ from greenrun.core.accounting.period import JobDetails, Period
 from greenrun.core.accounting.usage import Usage
 from greenrun.core.accounting.watched import BookedTime
 from greenrun.core.carbon.intensity import Series, SeriesId
+from greenrun.core.energy.capping_effect import CappingEffect
 from greenrun.core.energy.model import Component, Quality
 from greenrun.core.jobs.job import FINISHED, Outcome
 from greenrun.core.units import J_PER_KWH
 from greenrun.store.columns import among
 from greenrun.store.database import Database
+from greenrun.store.gpus.capping_effects import effects_of, ended_between
 from greenrun.store.grid import GridRepository
 from greenrun.store.ledger import booked_time
 from greenrun.store.ledger.past_usage import usage
@@ -61,6 +63,12 @@ class Archive:
         """Return what rows tell of these jobs, by id."""
         with self._database.read() as session:
             return job_details(session, job_ids)
+
+    def effects_between(self, start: datetime, end: datetime) -> Sequence[CappingEffect]:
+        """Return what lowered power limits did in the runs that ended in `[start, end)`."""
+        with self._database.read() as session:
+            found = effects_of(session, ended_between(session, start, end))
+        return [effect for effect, _ in found.values()]
 
     def usage(self, start: datetime, end: datetime) -> tuple[list[Usage], list[BookedTime]]:
         """Return what projects and users used in `[start, end)`, and for how much of it devices are in the books."""
