@@ -19,13 +19,14 @@ DEFAULT_W, LEAST_W, MOST_W = 350.0, 140.0, 350.0
 class LimitedGpus:
     """A `ports.PowerLimits` over numbers. `ours` are all limits that were set through it, by device, in order.
 
-    `faults` are answered instead, by device; after a `lost_answer` the change is done, and nobody hears of it.
+    `faults` are answered instead, by device; after a `lost_answer` the change is done, and nobody hears of it. `grid_w` is what the
+    driver rounds to.
     """
 
     limits_w: dict[str, float] = field(default_factory=dict)
     faults: dict[str, LimitFaultKind] = field(default_factory=dict)
     lost_answers: set[str] = field(default_factory=set)
-    rounds_to: float = 0.0
+    grid_w: float = 0.0
     ours: list[tuple[str, float]] = field(default_factory=list)
     calls: int = 0
 
@@ -47,7 +48,8 @@ class LimitedGpus:
         if fault is not None and fault is not LimitFaultKind.NOT_KEPT:
             return LimitFault(kind=fault, why="only root may")
         wrong = 30.0 if fault is LimitFaultKind.NOT_KEPT and change.limit_w < DEFAULT_W else 0.0
-        self.limits_w[change.device] = change.limit_w + self.rounds_to + wrong
+        limit_w = round(change.limit_w / self.grid_w) * self.grid_w if self.grid_w else change.limit_w
+        self.limits_w[change.device] = limit_w + wrong
         self.ours.append((change.device, self.limits_w[change.device]))
         if change.device in self.lost_answers:
             return LimitFault(kind=LimitFaultKind.UNREACHABLE, why="the driver does not answer")
