@@ -19,8 +19,8 @@ DEFAULT_W, LEAST_W, MOST_W = 350.0, 140.0, 350.0
 class LimitedGpus:
     """A `ports.PowerLimits` over numbers. `ours` are all limits that were set through it, by device, in order.
 
-    `faults` are answered instead, by device; after a `lost_answer` the change is done, and nobody hears of it. `grid_w` is what the
-    driver rounds to.
+    `faults` are answered instead, by device; after a `lost_answer` the change is done, and nobody hears of it.
+    `grid_w` is what the driver rounds to.
     """
 
     limits_w: dict[str, float] = field(default_factory=dict)
