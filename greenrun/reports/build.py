@@ -23,7 +23,7 @@ from greenrun.reports.exports.spreadsheet import written
 from greenrun.reports.figure_models import CostFigures, combined
 from greenrun.reports.formats import By
 from greenrun.reports.identity import Hardware, Place
-from greenrun.reports.model import By, HalfWidths, JobRow, Report, ReportBody, Row
+from greenrun.reports.model import HalfWidths, JobRow, Report, ReportBody, Row
 from greenrun.reports.power_limits import power_limit_effect
 from greenrun.reports.rows import grouped_rows as rows
 from greenrun.reports.rows.job_rows import by_job, told
