@@ -51,6 +51,21 @@ def test_no_plan_of_users_who_share_draws_more_than_the_cap(asked: Situation) ->
     check(shared, plan(shared))
 
 
+@quickly(20)
+@given(st.lists(st.integers(1, 8), min_size=16, max_size=30), st.lists(st.booleans(), min_size=10, max_size=20))
+def test_jobs_trade_places_within_the_cap(values: list[int], heavy: list[bool]) -> None:
+    """Of two users, one of which has used more: light jobs run three at a time, a heavy one beside one of them."""
+    jobs = [
+        replace(job(number, slots=2, power_w=900.0 if is_heavy else 300.0), user="ada" if is_heavy else "bob")
+        for number, is_heavy in enumerate(heavy, start=1)
+    ]
+    site = SitePower(cap=Weekly.of([], 1200.0), limit_w={f"gpu{i}": 1000.0 for i in range(3)})
+    options = replace(situation([], []).options, shares=Shares(by=AccountOf.USER, quantum=MINUTE))
+    for used_s in ({"ada": 36_000.0}, {"bob": 36_000.0}):
+        asked = situation(jobs, [50.0 * value for value in values], gpus=3, power=site, options=options, used_s=used_s)
+        check(asked, plan(asked))
+
+
 @quickly(40)
 @given(situations(), drawn.seconds(1, 7200))
 def test_the_next_plan_draws_no_more_either(asked: Situation, passed: timedelta) -> None:
