@@ -341,6 +341,8 @@ def _stored_job_out(
     stopping = because(ReasonCode.CANCEL_REQUESTED) if is_stopping and not has_reason else None
     placement = plan.placement(job.id) if waits else None
     knows = job.reason is None or job.reason.code is not ReasonCode.HOST_SHORT  # of which no plan knows
+    if placement is not None and not knows and placement.start <= plan.made_at:
+        placement = None  # it was to start, and starts are put off: when it does, nobody knows
     if placement is not None and job.retry_at is not None and plan.made_at < job.retry_at:
         knows = False  # until its pause is over, that is why it waits
         placement = placement if placement.start >= job.retry_at else None  # by a plan from before the run failed

@@ -16,6 +16,7 @@ from greenrun.core.units import J_PER_KWH
 from greenrun.reports.model import JobRow, Row, Unattributed
 
 _MOST_DECIMALS = 3
+_LEAST_HOURS = 0.01
 
 
 def cells(row: Row | Unattributed) -> Mapping[str, str]:
@@ -49,8 +50,13 @@ def name(row: Row | Unattributed, separator: str = " ") -> str:
 
 
 def part_text(part: float, whole: float) -> str:
-    """Return how much there is of what there should be, as `384 of 720`; what is less never reads like all of it."""
-    text, all_of_it = number_text(part), number_text(whole)
+    """Return how much there is of what there should be, as `384 of 720`; what is less never reads like all of it.
+
+    Both are in hours, of which nobody reads less than a hundredth.
+    """
+    text, all_of_it = number_text(round(part, 2)), number_text(whole)
+    if 0 < part < _LEAST_HOURS <= whole:
+        return f"< {_LEAST_HOURS:g} of {all_of_it}"
     if part >= whole or text != all_of_it:
         return f"{text} of {all_of_it}"
     for decimals in range(1, _MOST_DECIMALS + 1):

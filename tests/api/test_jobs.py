@@ -339,3 +339,16 @@ def test_a_job_that_pauses_waits_for_that_whatever_the_plan_says(world: World) -
         world.scheduler.latest = Plan(made_at=made_at, placements=(placed(1, start=start),))
         told = world.ask("GET", "/v1/jobs/1").json()
         assert (told["reason"]["code"], told["planned"] is None) == (code, start < NOW + HOUR)
+
+
+def test_a_job_that_is_put_off_for_want_of_something_of_the_host_has_no_place_that_has_passed(world: World) -> None:
+    """One for later keeps it: by then there may be room again."""
+    short = because(ReasonCode.HOST_SHORT, what="open files", at="2026-03-02 12:00:05Z")
+    world.store.keep(stored(1, reason=short), stored(2, reason=short))
+    places = (placed(1, start=NOW), placed(2, start=NOW + HOUR))
+    world.scheduler.latest = Plan(made_at=NOW, placements=places)
+    rows = world.ask("GET", "/v1/jobs").json()
+    assert [(row["reason"]["code"], bool(row["planned"])) for row in rows] == [
+        ("host_short", False),
+        ("host_short", True),
+    ]

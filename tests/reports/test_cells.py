@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from greenrun.reports.cells import cells, per_work_text
+from greenrun.reports.cells import cells, part_text, per_work_text
 from greenrun.reports.html import page
 from greenrun.reports.model import Report
 from greenrun.store import Store
@@ -52,3 +52,11 @@ def test_a_sum_of_what_is_not_known_is_not_known(report: Report, told: list[floa
     row = report.waste[0].model_copy(update={"is_waste": True})
     waste = [row.model_copy(update={"it_energy_kwh": energy_kwh}) for energy_kwh in told]
     assert report.model_copy(update={"waste": waste}).wasted_kwh == whole
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "said"),
+    [(0.00417, 22.6, "< 0.01 of 22.6"), (0.0, 720, "0 of 720"), (384, 720, "384 of 720"), (0.174, 24, "0.17 of 24")],
+)
+def test_hours_of_hours_are_told_as_people_read_them(part: float, whole: float, said: str) -> None:
+    assert part_text(part, whole) == said
