@@ -60,6 +60,7 @@ def test_a_run_carries_what_the_books_have_of_it_and_null_for_what_they_have_not
         "gpu_utilization": 0.75,
         "gpu_utilization_coverage": 0.5,
         "image": None,
+        "power_limit": None,
         "work": 1000.0,
         "work_unit": "samples",
         "work_at": "2026-03-02T12:00:00Z",
