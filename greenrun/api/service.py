@@ -107,8 +107,11 @@ class Host(Protocol):
     def held_elsewhere(self) -> Mapping[str, str]:
         """Return the devices that somebody outside this daemon holds, with who."""
 
-    def power_limit_trouble(self) -> str | None:
-        """Return why the power limit of no GPU can be set, without a full stop; None if some can; may ask a driver."""
+    def power_limit_trouble(self, devices: Sequence[str] = ()) -> str | None:
+        """Return why the power limit of none of these GPUs (of any) can be set, without a full stop; None if some can.
+
+        May ask a driver.
+        """
 
     def power_limits(self) -> Mapping[str, LimitPeriod]:
         """Return the power limits that are lowered now, by device, as of the last tick."""

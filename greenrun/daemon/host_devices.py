@@ -122,9 +122,13 @@ class HostDevices:
         """Return the learned idle power of each GPU in W, as of the last housekeeping."""
         return self._reports.idle_w
 
-    def power_limit_trouble(self) -> str | None:
-        """Return why the power limit of no GPU can be set, without a full stop; None if some can; may ask a driver."""
-        return self._limit_rights.trouble()
+    def power_limit_trouble(self, devices: Sequence[str] = ()) -> str | None:
+        """Return why the power limit of none of these GPUs (of any) can be set, without a full stop; None if some can.
+
+        May ask a driver.
+        """
+        known = [why for device in devices if (why := self._power_limits.trouble(device))]
+        return known[0] if known and len(known) == len(devices) else self._limit_rights.trouble()
 
     def power_limits(self) -> Mapping[str, LimitPeriod]:
         """Return the power limits that are lowered now, by device, as of the last tick."""

@@ -490,7 +490,7 @@ class FakeScheduler:
         self.drained = [row for row in self.drained if devices and row.device not in devices]
         return self.drained
 
-    def power_limit_trouble(self) -> str | None:
+    def power_limit_trouble(self, devices: Sequence[str] = ()) -> str | None:
         return self.limit_trouble
 
     def power_limits(self) -> Mapping[str, LimitPeriod]:

@@ -41,6 +41,6 @@ def _of_run(run: Run, host: Host) -> str:
     if said is None:
         return "Its GPUs run at full power: it has only just started."
     if said.is_on:
-        why = host.power_limit_trouble() or "it is lowered shortly, or is as low already"
+        why = host.power_limit_trouble(run.devices) or "it is lowered shortly, or is as low already"
         return f"Its GPUs run at full power, though {said.why}: {why}."
     return f"Its GPUs run at full power, because {said.why}."
