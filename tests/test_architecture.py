@@ -268,7 +268,19 @@ SAME_CLASS = {
     "Store": "the port, and what the daemon plugs into it",
 }
 LAYERS_OF_ONE_SUBJECT = {
-    *("accounting", "anomalies", "availability", "baseline", "baselines", "devices", "electricity", "estimate"),
+    *(
+        "accounting",
+        "anomalies",
+        "availability",
+        "baseline",
+        "baselines",
+        "budget",
+        "budgets",
+        "charged_hours",
+        "devices",
+        "electricity",
+        "estimate",
+    ),
     "events",
     *("fair_share", "forecast", "forecast_quality", "grid", "history", "identity", "jobs", "model"),
     *("outlook", "problems", "reports", "reservations", "runs", "schedule", "settings", "status", "stray_runs"),

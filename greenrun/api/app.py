@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from greenrun.api import problems
 from greenrun.api.identity import learn_own_names
 from greenrun.api.ports import ApiStore
-from greenrun.api.routes import devices, events, grid, jobs, reports, reservations, status, stray_runs
+from greenrun.api.routes import budgets, devices, events, grid, jobs, reports, reservations, status, stray_runs
 from greenrun.api.service import Scheduler, Service, ServiceSettings
 from greenrun.api.serving.middleware import AccessLog, BodyLimit, HostCheck
 from greenrun.clock import utc_now
@@ -25,7 +25,8 @@ def create_app(
 ) -> FastAPI:
     """Return the whole API. Serve it with PeerProtocol on a unix socket: the kernel identifies the caller."""
     service = Service(store=store, scheduler=scheduler, settings=settings, now=now)
-    app = _app(service, metrics, "/openapi.json", (jobs, events, grid, devices, reservations, reports, stray_runs))
+    parts = (jobs, events, grid, devices, reservations, budgets, reports, stray_runs)
+    app = _app(service, metrics, "/openapi.json", parts)
     learn_own_names()
     document = app.openapi
     app.openapi = lambda: problems.declare(document())  # type: ignore[method-assign]

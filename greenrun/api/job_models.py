@@ -15,6 +15,8 @@ from greenrun.api.json_types import (
     response_model,
 )
 from greenrun.api.ports import ApiStore
+from greenrun.core.budgets.budget import Measure, OwnerKind
+from greenrun.core.budgets.calendar_period import PeriodKind
 from greenrun.core.carbon.intensity import Signal
 from greenrun.core.energy.capping_effect import CappingEffect, SlowdownSource
 from greenrun.core.energy.ledger import Total
@@ -191,10 +193,30 @@ class JobOut(response_model(JobSpec, {Dependency: AfterOut, ArrayPlace: ArrayOut
     runs: list[RunOut]
 
 
+class BudgetUseOut(ResponseModel):
+    """What a job is expected to take of a budget in the present period: `expected`, of the `left` before it.
+
+    Both are in the unit of the measure; `expected` is null where that cannot be told.
+    """
+
+    kind: OwnerKind
+    name: str
+    measure: Measure
+    period: PeriodKind
+    limit: float
+    left: float
+    expected: Number
+    currency: str | None
+
+
 class SubmittedJobOut(JobOut):
-    """A job as it was submitted, or tried, with `warnings`: sentences on what is likely wrong with it."""
+    """A job as it was submitted, or tried, with `warnings`: sentences on what is likely wrong with it.
+
+    `budgets` is what it is expected to take of each budget that it counts in.
+    """
 
     warnings: list[str]
+    budgets: list[BudgetUseOut]
 
 
 class CostedJobOut(JobOut):

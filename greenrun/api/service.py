@@ -9,6 +9,9 @@ from fastapi import Depends, Request
 
 from greenrun import __version__
 from greenrun.api.ports import ApiStore
+from greenrun.core.budgets.budget import Budgets, Owner
+from greenrun.core.budgets.budget_admission import Standing
+from greenrun.core.budgets.expected_use import Need
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.conditions import STALLED_AFTER, Condition
 from greenrun.core.energy.model import Device
@@ -120,6 +123,24 @@ class Host(Protocol):
         """Return what is wanted of the power limits of each live run that allows a lower one, as of the last tick."""
 
 
+class KeptBudgets(Protocol):
+    """How budgets and quotas stand, as of the last tick."""
+
+    @property
+    def rules(self) -> Budgets:
+        """The budgets as they are set."""
+
+    @property
+    def standings(self) -> Mapping[Owner, Standing]:
+        """How those stand that anybody uses or that are set by name; replaced, never changed."""
+
+    def standing(self, owner: Owner, now: datetime) -> Standing | None:
+        """Return how an owner's budget stands, whether or not anybody has used it; None without one."""
+
+    def expected(self, spec: JobSpec, user: str, row: Placement | None, now: datetime) -> Need:
+        """Return what a job is expected to use: at its place, else in the cleanest hours of the time it has."""
+
+
 class Scheduler(Protocol):
     """The part of the daemon that plans; every method answers from memory or within one planning run.
 
@@ -141,6 +162,10 @@ class Scheduler(Protocol):
     @property
     def host(self) -> Host:
         """The devices of this host."""
+
+    @property
+    def budgets(self) -> KeptBudgets:
+        """How budgets and quotas stand."""
 
     @property
     def strays(self) -> Strays:

@@ -10,11 +10,12 @@ from typing import TypeVar
 
 from greenrun.api.advice import of_shared_log, of_untold, warnings_of, warnings_of_repetition
 from greenrun.api.as_user import looking_as
-from greenrun.api.job_models import JobOut, SubmittedJobOut, job_out, jobs_out
+from greenrun.api.job_models import BudgetUseOut, JobOut, SubmittedJobOut, job_out, jobs_out
 from greenrun.api.job_request import JobIn, to_spec, to_specs
 from greenrun.api.needs import container_problems, variable_problems
 from greenrun.api.orders import select_ids
 from greenrun.api.power_limits.allowed_caps import cap_warnings, with_allowed_caps
+from greenrun.api.routes.budget_use import standings_of, uses_of
 from greenrun.api.service import Preview, Service
 from greenrun.api.validation import Here, problems_of
 from greenrun.api.visibility import as_seen, visible_jobs
@@ -54,7 +55,7 @@ def submit(
     warnings = _warnings(daemon, caller, groups, known, now)
     if answer is not None:
         return _warned(jobs_out(answer, daemon.store, daemon.scheduler.plan()), warnings), False
-    new_of_groups = _new_of(groups, known)
+    new_of_groups, before = _new_of(groups, known), standings_of(daemon, caller, specs, now)
     try:
         _check(daemon, caller, new_of_groups, now, unnamed)
         with looking_as(caller.uid, daemon.settings):
@@ -77,7 +78,10 @@ def submit(
     outs = [*old, *(_new_job_out(row.job, row.preview) for row in rows if row.is_new)]
     by_key = {out.unique_key: out for out in outs if out.unique_key}
     ordered = _in_order(specs, by_key, [out for out in outs if not out.unique_key])
-    return _warned(ordered, warnings), any(row.is_new for row in rows)
+    uses = (
+        {row.job.id: uses_of(daemon, row.job, row.preview, before, now) for row in rows if row.is_new} if before else {}
+    )
+    return _warned(ordered, warnings, [uses.get(out.id, []) for out in ordered]), any(row.is_new for row in rows)
 
 
 def preview_jobs(daemon: Service, caller: Viewer, stated: Sequence[JobIn]) -> tuple[list[SubmittedJobOut], bool]:
@@ -93,9 +97,11 @@ def preview_jobs(daemon: Service, caller: Viewer, stated: Sequence[JobIn]) -> tu
     except InvalidJob as exc:
         raise _by_job(exc, daemon, caller, groups, now) from exc
     jobs = [_as_if_stored(spec, caller, now) for spec in specs]
+    before = standings_of(daemon, caller, specs, now)
+    uses = [uses_of(daemon, job, preview, before, now) for job, preview in zip(jobs, previews, strict=True)]
     outs = [_new_job_out(job, preview) for job, preview in zip(jobs, previews, strict=True)]
     tried = [row.model_copy(update={"id": None}) for row in outs]
-    return _warned(tried, _warnings(daemon, caller, groups, known, now)), False
+    return _warned(tried, _warnings(daemon, caller, groups, known, now), uses), False
 
 
 def _warnings(
@@ -112,10 +118,12 @@ def _warnings(
     return found
 
 
-def _warned(outs: Sequence[JobOut], warnings: Sequence[list[str]]) -> list[SubmittedJobOut]:
+def _warned(
+    outs: Sequence[JobOut], warnings: Sequence[list[str]], uses: Sequence[list[BudgetUseOut]] = ()
+) -> list[SubmittedJobOut]:
     return [
-        SubmittedJobOut.model_construct(**dict(out), warnings=[*own, *_unpromised(out)])
-        for out, own in zip(outs, warnings, strict=True)
+        SubmittedJobOut.model_construct(**dict(out), warnings=[*own, *_unpromised(out)], budgets=mine)
+        for out, own, mine in zip(outs, warnings, uses or [[]] * len(outs), strict=True)
     ]
 
 

@@ -27,6 +27,7 @@ from greenrun.api.service import Service
 from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.jobs.access import (
     Access,
+    AccessRules,
     Viewer,
     is_same_user,
     jobs_named,
@@ -37,6 +38,7 @@ from greenrun.core.jobs.access import (
 from greenrun.core.jobs.job import Event, Job
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.stored_transitions import Permit
+from greenrun.core.jobs.trail import EventKind
 from greenrun.core.planning.model import Placement, Plan, Waiting
 from greenrun.reports.rows.reader import Reader
 
@@ -50,6 +52,7 @@ LISTED_JOB = frozenset({
 LISTED_RUN = frozenset({"id", "number", "started_at", "ended_at", "duration_s", "outcome", "devices"})
 LISTED_PLANNED = frozenset({"start", "end", "pieces", "promised", "put_offs"})
 LISTED_PLACEMENT = LISTED_PLANNED | {"job", "gpus", "late", "reason"}
+_OF_BUDGETS = (EventKind.BUDGET_NEAR, EventKind.BUDGET_SPENT)
 LISTED_DETAIL = frozenset({"number", "state", "outcome", "devices", "project", "was"})
 
 
@@ -217,6 +220,7 @@ def seen_events(daemon: Service, caller: Viewer, events: Sequence[Event]) -> lis
     access = daemon.settings.access
     if access.may_all(caller):
         return [EventOut.model_validate(event) for event in events]
+    events = [event for event in events if event.kind not in _OF_BUDGETS or _sees_budget(access, caller, event)]
     owners = daemon.store.jobs.owners({event.job_id for event in events if event.job_id is not None})
     found = []
     for event in events:
@@ -228,6 +232,12 @@ def seen_events(daemon: Service, caller: Viewer, events: Sequence[Event]) -> lis
         if level is not Access.NOTHING:
             found.append(EventOut.model_validate(event))
     return found
+
+
+def _sees_budget(access: AccessRules, caller: Viewer, event: Event) -> bool:
+    """Whether the caller may see the budget that an event is about, `user ada` or `project vision`."""
+    kind, _, name = str(event.detail.get("owner", "")).partition(" ")
+    return access.sees_budget(caller, kind, name)
 
 
 def seen_devices(daemon: Service, caller: Viewer, outs: Sequence[DeviceOut]) -> list[DeviceOut]:

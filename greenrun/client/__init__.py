@@ -219,6 +219,17 @@ class Client:
         """
         return self._order_many(jobs, "start-now", **chosen)
 
+    def approve_many(self, jobs: Iterable[int | str] = (), **chosen: Any) -> list[Answer]:
+        """Let waiting jobs start over their budgets; for each return its `id`, and the `job` or the `problem` why not.
+
+        Jobs are named as in `select`, which has the filters too. Only those may who may do everything.
+        """
+        return self._order_many(jobs, "approve", **chosen)
+
+    def budgets(self) -> Answer:
+        """Return how the budgets and quotas stand that the caller may see."""
+        return cast(Answer, self._get("/v1/budgets"))
+
     def plan(self) -> Answer:
         """Return the present plan."""
         return cast(Answer, self._get("/v1/plan"))

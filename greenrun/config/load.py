@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from greenrun.config.accounting import accounting_problems
+from greenrun.config.budgets import budget_problems
 from greenrun.config.electricity import electricity_problems
 from greenrun.config.limits import limit_problems
 from greenrun.config.models import Config, Origin, flatten
@@ -46,6 +47,7 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] = os.enviro
     problems += limit_problems(table(tables, "limits"), table(tables, "server"))
     problems += electricity_problems(table(tables, "electricity"))
     problems += site_power_problems(table(tables, "site_power"))
+    problems += budget_problems(tables)
     problems += accounting_problems(table(tables, "accounting"))
     if "provider" in tables and isinstance(tables["provider"], dict):
         tables["provider"] = _providers(tables["provider"], problems)

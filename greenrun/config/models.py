@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from greenrun.config.accounting import AccountingSettings
 from greenrun.config.anomalies import AnomalySettings
+from greenrun.config.budgets import BudgetsSettings
 from greenrun.config.devices import DevicesSettings
 from greenrun.config.electricity import ElectricitySettings
 from greenrun.config.fair_share import FairShareSettings
@@ -199,6 +200,7 @@ class Config(BaseSettings):
     events: EventsSettings = Field(default_factory=EventsSettings)
     sharing: SharingSettings = Field(default_factory=SharingSettings)
     project: dict[ProjectName, ProjectSettings] = Field(default_factory=dict)
+    budget: BudgetsSettings = Field(default_factory=BudgetsSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     notify: Hooks = Field(default_factory=dict)
     log: LogSettings = Field(default_factory=LogSettings)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -120,14 +120,16 @@ def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
 
 
 def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    is_name = False  # of a table among several, which is no key of a model
     for part in path:
-        if isinstance(part, int):  # a row of a list
+        if isinstance(part, int) or is_name:  # a row of a list
+            is_name = False
             continue
         field = model.model_fields.get(str(part))
         inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if _is_model(kind)] if field else []
         if not inner:
             return []
-        model = inner[0]
+        model, is_name = inner[0], field is not None and get_origin(field.annotation) is dict
     return [field.alias or name for name, field in model.model_fields.items()]
 
 

@@ -60,6 +60,7 @@ from greenrun.daemon.wiring import (
     open_providers,
     report_settings,
 )
+from greenrun.engine.budget_keeper import BudgetKeeper
 from greenrun.engine.engine import Engine
 from greenrun.engine.planning import Admission, Urgency
 from greenrun.engine.ports import OpenExecutor
@@ -107,7 +108,7 @@ class Daemon:
         self._engine = Engine(
             store=self._store, executor=self._executor, meter=self._meter, forecasts=self._providers.forecasts,
             histories=self._providers.histories, marginal=self._providers.marginal, power_limits=limits,
-            settings=engine_settings(config, self._meter, self._providers.forecasts),
+            settings=engine_settings(config, self._meter, self._providers.forecasts, self._prices),
         )  # fmt: skip
         self._build_api_services()
         self.host = HostDevices(
@@ -121,6 +122,7 @@ class Daemon:
         self._notifier = Notifier(
             self._store, open_hooks(config), host_name(), counts=self._engine.requests, plan=self.plan,
             conditions=lambda: [*self._watch.found, *self._standing_still()],
+            budgets=lambda: [*self._engine.budgets.standings.values()],
         )  # fmt: skip
         parts.callback(self._notifier.stop)
         self._planner = BackgroundPlanner(self._engine, self._turn, self._ticker.wake, self._ticker.count_failure)
@@ -301,6 +303,11 @@ class Daemon:
     def site_power(self) -> tuple[SitePowerState, Sequence[PlannedPower]]:
         """Return what is drawn under the site's power cap, and what is planned under it."""
         return self._engine.power.state, self._engine.planning.planned_power()
+
+    @property
+    def budgets(self) -> BudgetKeeper:
+        """How budgets and quotas stand."""
+        return self._engine.budgets
 
     def turn_text(self, job_id: int) -> str | None:
         """Say when a queued job has its turn by fair share; None where that makes no difference."""

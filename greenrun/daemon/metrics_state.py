@@ -63,6 +63,7 @@ class MetricsState:
             power_limit_failures=lambda: dict(engine.power_limits.failures),
             disk_usage=partial(disk_usage, self.state), conditions=self.conditions, pue=self.pue, others=self.others,
             site_power=lambda: engine.power.state,
+            budgets=lambda: [*engine.budgets.standings.values()],
         )  # fmt: skip
 
 

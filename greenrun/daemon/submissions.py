@@ -160,7 +160,7 @@ class Submissions:
         self._keep(together([admitted for _, admitted in able]), new, latest)
 
     def _keep(self, admitted: Admission, new: Mapping[int, Job], request: JobRequest) -> None:
-        self._engine.planning.keep(admitted, new)
+        self._engine.keep(admitted, new, request.now)
         self._ask(self._engine.planning.wanted)
         soon = request.now + self._engine.settings.tick
         if admitted.planned or any(isinstance(row, Placement) and row.start <= soon for row in admitted.rows):

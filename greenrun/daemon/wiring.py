@@ -23,6 +23,7 @@ from greenrun.core.jobs.access import AccessRules
 from greenrun.core.jobs.runs.resource_limits import ResourceRules
 from greenrun.core.planning.model import Options
 from greenrun.daemon.accounting_bases import open_bases
+from greenrun.engine.budget_keeper import BudgetRules
 from greenrun.engine.engine import EngineSettings
 from greenrun.executors.units.controllers import why_not_limited
 from greenrun.grid.electricity import DayAheadPrices
@@ -85,8 +86,11 @@ def _signal(provider: ProviderSettings) -> Signal:
     return stated
 
 
-def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provider]) -> EngineSettings:
+def engine_settings(
+    config: Config, meter: OpenMeter, forecasts: Sequence[Provider], day_ahead: DayAheadPrices | None
+) -> EngineSettings:
     """Return the engine's settings; the power of a GPU only where it is the same for all."""
+    bases = open_bases(config, day_ahead)
     planner = config.planner
     powers = {device.power_w for device in gpus(meter.devices())}
     step = min((provider.refresh_every for provider in forecasts), default=planner.tick)
@@ -102,6 +106,7 @@ def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provid
         anomalies=config.anomalies.limits,
         reserved=tuple(row.weekly(name) for name, row in config.devices.reserved.items()),
         merge_within=within(utc_now().astimezone().utcoffset() or timedelta(0)),
+        budgets=BudgetRules(budgets=config.budget.in_effect(bases.currency), price=bases.price),
         options=Options(
             default_max_delay=planner.default_max_delay,
             due_grace=max(timedelta(seconds=1), min(2 * planner.tick, step)),

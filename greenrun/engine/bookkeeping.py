@@ -86,6 +86,7 @@ class Bookkeeping:
         self._undated: set[int] = set()  # the runs that were dated by another clock: what they used is not known
         self.failures: Counter[str] = Counter()
         self.latest: Sequence[Slice] = ()
+        self._changed: set[datetime] = set()
         self.idle_w: Mapping[str, float] = {}
 
     def account(self, observed: Sequence[Observed], now: datetime) -> None:
@@ -122,7 +123,13 @@ class Bookkeeping:
             waits_for = [Stage.SETTLED, *([Stage.MARGINAL] if is_marginal else [])]
             self._books.append_slices(self._priced(pieces), moved, now=now, waits_for=waits_for)
             self.latest = pieces
+            self._changed.update(hour_of(piece.start) for piece in pieces)
         self._intensities.forget(min((mark.at for mark in (*marks.values(), *moved)), default=now))
+
+    def take_changed_hours(self) -> set[datetime]:
+        """Return in which hours of UTC slices began that were booked or settled since the last call."""
+        found, self._changed = self._changed, set()
+        return found
 
     def settle(self, now: datetime) -> None:
         """Book, once, what is final by now: settled prices, marginal ones, and what an earlier start had emitted.
@@ -130,6 +137,7 @@ class Bookkeeping:
         Of what is final and old, some slices are merged.
         """
         settled = self._settlement.settle(now)
+        self._changed.update(map(hour_of, self._settlement.latest))
         settle_after = self._intensities.measured.settle_after
         if settle_after is not None:
             self._baselines.compare(settle_after, now, is_news=settled > 0)
@@ -265,6 +273,11 @@ class _Owners:
         """Return the last run that had held the device and has ended, 0 for none."""
         ended = [run for run in self._runs if run.ended_at is not None and device in run.devices]
         return max((run.id for run in ended), default=0)
+
+
+def hour_of(at: datetime) -> datetime:
+    """Return the beginning of an instant's hour, in UTC."""
+    return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def _unknown(piece: Slice) -> Slice:

@@ -13,10 +13,10 @@ from itertools import chain, count
 import structlog
 
 from greenrun.core.carbon.fallback import StalenessRules
-from greenrun.core.carbon.intensity import Forecast
+from greenrun.core.carbon.intensity import Forecast, Series
 from greenrun.core.energy.merging import WITHIN
 from greenrun.core.energy.model import every_gpu, gpus
-from greenrun.core.errors import MeterError
+from greenrun.core.errors import InvalidJob, MeterError
 from greenrun.core.jobs.dependencies import blocked, crowded_out
 from greenrun.core.jobs.job import Job, JobRequest, JobSpec, Run, State
 from greenrun.core.jobs.reasons import ReasonCode
@@ -32,6 +32,7 @@ from greenrun.core.planning.site_limits.reserved import WeeklyReservation, next_
 from greenrun.engine.anomalies import AnomalyDetector
 from greenrun.engine.availability import Availability
 from greenrun.engine.bookkeeping import Bookkeeping
+from greenrun.engine.budget_keeper import BudgetKeeper, BudgetRules, Present
 from greenrun.engine.past_use import PastUse
 from greenrun.engine.planning import Admission, PlanInForce
 from greenrun.engine.polling import RequestCounts
@@ -84,6 +85,7 @@ class EngineSettings:
     power_limits: PowerLimitSettings = field(default_factory=PowerLimitSettings)
     site_power: SitePower | None = None
     reserved: tuple[WeeklyReservation, ...] = ()
+    budgets: BudgetRules = field(default_factory=BudgetRules)
 
 
 class Engine:
@@ -130,6 +132,7 @@ class Engine:
         self._remembered = False
         self._queue = Queue(store.jobs, self.settings.options)
         self._past_use = PastUse(store.runs)
+        self.budgets = BudgetKeeper(store, self.settings.budgets, self.settings.options)
         self.planning = PlanInForce(store.jobs, store.plans, is_watched=self.settings.is_watched)
         self.start_pause = self._runs.pause
         self._is_pause_told = False
@@ -168,6 +171,7 @@ class Engine:
         self._queue.end_wrong_pauses(now)
         self._queue.count_missed_limits(now)
         self._queue.end_unstartable_jobs(now)
+        self.planning.considered = None
         return self.situation(now)
 
     def act(self, situation: Situation, now: datetime, *, is_outdated: bool = False) -> datetime:
@@ -225,6 +229,7 @@ class Engine:
             Job(id=job_id, spec=spec, user=user, uid=uid, state=State.QUEUED, submitted_at=now)
             for job_id, spec in enumerate(specs, start=first)
         ]
+        self._consider(jobs, now)
         return self.planning.admit(jobs, self._queue.awaited(specs), now, lambda: self.situation(now))
 
     def admit_together(self, requests: Sequence[JobRequest], now: datetime) -> list[Admission | None]:
@@ -240,6 +245,10 @@ class Engine:
             ]
             for row in requests
         ]
+        try:
+            self._consider(list(chain.from_iterable(groups)), now)
+        except InvalidJob:  # which of them that is about, it is told alone
+            return [None] * len(groups)
         states = self._queue.awaited(chain.from_iterable(row.specs for row in requests))
         return self.planning.insert(groups, states, now, lambda: self.situation(now))
 
@@ -250,7 +259,19 @@ class Engine:
     def readmit(self, jobs: Sequence[Job], now: datetime) -> Admission:
         """Find a place for each of these jobs as their users want them now; raise InvalidJob as `admit` does."""
         states = self._queue.awaited(job.spec for job in jobs)
+        self._consider(jobs, now, are_known=True)
         return self.planning.admit(jobs, states, now, lambda: self.situation(now), are_known=True)
+
+    def keep(self, admitted: Admission, stored: Mapping[int, Job], now: datetime) -> None:
+        """Take in admitted jobs, now that they are stored, by the ids of their admission."""
+        self.budgets.take(stored.values(), now)
+        self.planning.keep(admitted, stored)
+
+    def _consider(self, jobs: Sequence[Job], now: datetime, *, are_known: bool = False) -> None:
+        """Find which of these jobs have room in their budgets; raise InvalidJob where one is refused for that."""
+        if self.budgets.is_outdated(now):
+            self.situation(now)
+        self.planning.considered = self.budgets.consider(jobs, now, are_known=are_known)
 
     def revise(self, jobs: Sequence[Job], now: datetime) -> None:
         """Show in the plan at once that users want something else of these jobs; a new plan follows."""
@@ -315,6 +336,8 @@ class Engine:
         used = {device for device, absence in away.items() if absence.code is ReasonCode.GPUS_USED_BY_OTHERS}
         every = every_gpu(self._meter.devices())
         power = self.power.site(every, live, self._queue.queued, {*elsewhere, *used}, now)
+        outlook = self.zone.outlook(now, now + self.settings.horizon)
+        self._keep_budgets(live, outlook, now)
         return Situation(
             now=now,
             jobs=self._queue.queued,
@@ -332,7 +355,10 @@ class Engine:
             reserved=reserved,
             cpu_slots=self.settings.cpu_slots,
             cpu_busy=(*(at for run, at in staying.items() if not run.devices), *self._strays_until(now)),
-            forecast=self.zone.outlook(now, now + self.settings.horizon),
+            forecast=outlook,
+            withheld=self.budgets.withheld,
+            thrifty=self.budgets.thrifty,
+            renewed=self.budgets.renewed,
             options=self.settings.options,
             arrivals=self.arrivals,
             used_s=self._past_use.used_s(
@@ -342,6 +368,20 @@ class Engine:
             prices=self.plan.prices,
             power=power,
         )
+
+    def _keep_budgets(self, live: Sequence[tuple[Run, Job]], outlook: Series | None, now: datetime) -> None:
+        """Find out which jobs have room in their budgets."""
+        present = Present(
+            jobs=self._queue.jobs,
+            queued=self._queue.queued,
+            states=self._queue.states,
+            live=live,
+            plan=self.plan,
+            outlook=outlook,
+            expected_end=partial(self._free_at, now=now),
+        )
+        self.budgets.look(present, self._books.take_changed_hours(), now)
+        self.planning.withheld, self.planning.thrifty = self.budgets.withheld, self.budgets.thrifty
 
     def _may_be_suspended(self, run: Run, job: Job, kinds: Mapping[str, DeviceKind], cpu_slots: int) -> Running | None:
         """The run as one that the plan may suspend: interruptible, and not asked to end in any way yet.
@@ -382,6 +422,7 @@ class Engine:
         cpu_free = slots - len(situation.cpu_busy) - sum(not row.devices for row in situation.running)
         due = {row.job_id for row in self.plan.started_by(now) if row.start >= since}
         jobs = situation.jobs if due else ()
+        due -= situation.withheld.keys()
         ready = [job for job in jobs if job.id in due and not blocked(job, situation.states)]
         queued = {job.id for job in ready} - crowded_out(ready, situation.arrays).keys()  # others may run by now
         if self.power.is_above:
@@ -442,7 +483,8 @@ class Engine:
         moments += self._suspensions_for_power() if self.settings.site_power else []
         moments += [placement.start for placement in self.plan.placements[len(self.plan.started_by(now)) :][:1]]
         moments += [self._expected_end(run, now) for run in self._store.runs.live_runs()]
-        moments += filter(None, [self.start_pause.until, self.power_limits.next_look(now), self._queue.next_limit])
+        edges = (self.power_limits.next_look(now), self._queue.next_limit, self.budgets.next_change)
+        moments += filter(None, [self.start_pause.until, *edges])
         if reserved := self.reserved.ahead(gpus(self._meter.devices()), now):
             moments += reserved_moments(self._live_jobs(), reserved, now)
         if self.zone.forecast is not None:

@@ -15,6 +15,7 @@ from itertools import chain
 from greenrun.clock import stopwatch
 from greenrun.core.histogram import PLAN_DURATION, Histogram
 from greenrun.core.jobs.job import Job, State
+from greenrun.core.jobs.reasons import Reason
 from greenrun.core.planning.admission import SHORT, admit_all, insert_each, insert_groups
 from greenrun.core.planning.insertion import OpenPlan, Row, is_provisional, without_jobs
 from greenrun.core.planning.model import Placement, Plan, Situation
@@ -74,6 +75,9 @@ class PlanInForce:
         self._made_for: Situation | None = None
         self._made = self._saved = self._published = self._plan  # the one made: without what was put in since
         self.wanted = Urgency.NONE
+        self.withheld: Mapping[int, Reason] = {}  # as a `Situation` has them
+        self.considered: Mapping[int, Reason] | None = None  # ... with those of jobs put in since the last tick, if any
+        self.thrifty: frozenset[int] = frozenset()
         self._shown: Plan | None = None
         self._is_provisional = False  # whether a place was found since for a job that others may have to move for
         self.changes = self.put_offs = 0
@@ -153,6 +157,7 @@ class PlanInForce:
         states = present.states if present else {}
         opened, amended, rows = OpenPlan(made, situation) if later else None, made, list[Row]()
         if opened:
+            opened.withhold(self._withheld, self.thrifty)
             rows = opened.find(later, states, situation.now)
             if any(self._breaks(job, row) for job, row in zip(later, rows, strict=True)):
                 self.wanted = Urgency.PROMPT
@@ -188,6 +193,8 @@ class PlanInForce:
         known = {job.id for job in jobs} if are_known else frozenset[int]()
         opened = OpenPlan(self._plan, self._made_for) if known and self._made_for else self._opened()
         opened = self._opened_for(jobs, ask, opened)
+        if opened:
+            opened.withhold(self._withheld, self.thrifty)
         if opened and known:
             opened.remove(known)
         rows = insert_each(opened, jobs, states, now) if opened else None
@@ -195,7 +202,7 @@ class PlanInForce:
             situation = replace(opened.situation, states={**opened.situation.states, **states})
             return Admission(jobs=tuple(jobs), rows=tuple(rows), situation=situation, are_known=are_known)
         situation = _without(ask(), known)
-        situation = replace(situation, states={**situation.states, **states})
+        situation = replace(situation, states={**situation.states, **states}, withheld=self._withheld)
         planned = admit_all(situation, jobs)
         asked = replace(situation, jobs=(*situation.jobs, *jobs))
         found = tuple(row for job in jobs if (row := planned.row(job.id)))
@@ -215,6 +222,7 @@ class PlanInForce:
         opened = self._opened_for(list(chain.from_iterable(groups)), ask, self._opened())
         if opened is None:
             return [None] * len(groups)
+        opened.withhold(self._withheld, self.thrifty)
         situation = replace(opened.situation, states={**opened.situation.states, **states})
         found = insert_groups(opened, groups, states, now)
         return [
@@ -282,12 +290,18 @@ class PlanInForce:
             self._jobs.set_reason(changed, now=made.made_at)
         self._published = made
 
+    @property
+    def _withheld(self) -> Mapping[int, Reason]:
+        return self.withheld if self.considered is None else self.considered
+
     def _jobs_planned(self) -> Sequence[Job]:
         return self._made_for.jobs if self._made_for else ()
 
     def _opened(self) -> OpenPlan | None:
         if self._open is None and self._made_for is not None:
             self._open = OpenPlan(self._plan, self._made_for)
+        if self._open is not None:
+            self._open.withhold(self._withheld, self.thrifty)
         return self._open
 
     def _opened_for(

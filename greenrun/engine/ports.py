@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from greenrun.core.budgets.charges import ChargedHour
 from greenrun.core.carbon.intensity import Forecast, Series, SeriesId
 from greenrun.core.energy.baseline import Comparable, Compared
 from greenrun.core.energy.ledger import Entry, Priced, Stage, UnsettledSlice
@@ -333,6 +334,9 @@ class BookStore(SettlementStore, Protocol):
 
     def holds(self, since: datetime) -> Sequence[Run]:
         """Return every run that had started and was live at or after `since`: whose energy may still be booked."""
+
+    def charged_hours(self, start: datetime, end: datetime) -> Sequence[ChargedHour]:
+        """Return what the slices of each account that began in `[start, end)` add up to by the hour."""
 
     def merge(self, before: datetime, *, limit: int = 200, step: timedelta = WITHIN) -> bool:
         """Merge slices that began in whole steps before this and cannot change any more, every sum staying what it was.

@@ -21,6 +21,7 @@ class Settlement:
     def __init__(self, books: SettlementStore, intensities: ReportedIntensities) -> None:
         self._books = books
         self._intensities = intensities
+        self.latest: Sequence[datetime] = ()  # when the slices began that the last call settled
         self._passed_over: datetime | None = None
         self._fruitless_at: datetime | None = None
         self._fruitless_reports = 0  # the number of reports at that time
@@ -31,6 +32,7 @@ class Settlement:
         Where none of those that are due has one, they are read again only after a while or a report: there may be days
         of them.
         """
+        self.latest = ()
         settle_after = self._intensities.settle_after
         if settle_after is None or self._is_fruitless(now):
             return 0
@@ -44,6 +46,7 @@ class Settlement:
         new = {slice_id: priced for slice_id, priced in prices.items() if priced is not UNPRICED}
         if new:
             self._books.settle(new, now=now, stage=stage)
+            self.latest = [row.slice.start for row in rows if row.id in new]
         self._fruitless_at = now if not new and len(rows) < SETTLE_AT_ONCE else None
         self._fruitless_reports = self._intensities.reports
         # A hole in the measured values must not keep the slices behind it from being settled: look past it in turn.

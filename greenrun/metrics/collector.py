@@ -28,6 +28,7 @@ from greenrun.core.jobs.access import Sharing
 from greenrun.core.jobs.job import Anomaly, Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import FORCED, ReasonCode
 from greenrun.core.planning.model import Placement, Plan, Waiting
+from greenrun.metrics.budgets import budget_metrics
 from greenrun.metrics.devices import OTHER, device_metrics, meter_metrics
 from greenrun.metrics.forecast_quality import quality_metrics
 from greenrun.metrics.from_zero import FromZero
@@ -49,7 +50,13 @@ log = structlog.get_logger("greenrun.metrics")
 MAX_PROJECTS = 16  # several totals of each: with 8 running jobs all series together stay below 500
 MAX_RUNNING_JOBS = 50
 # Jobs without a place in the plan whose turn comes with another job, or when their user lets them go.
-TAKE_THEIR_TURN = (ReasonCode.WAITS_FOR, ReasonCode.ARRAY_FULL, ReasonCode.CANCEL_REQUESTED, ReasonCode.HELD)
+TAKE_THEIR_TURN = (
+    ReasonCode.WAITS_FOR,
+    ReasonCode.ARRAY_FULL,
+    ReasonCode.GPU_QUOTA,
+    ReasonCode.CANCEL_REQUESTED,
+    ReasonCode.HELD,
+)
 BOOKED_EACH = timedelta(minutes=1)  # energy is booked up to a whole minute, which may just not be over
 LINGER = timedelta(minutes=10)  # two scrape intervals at the least, so that a job's last change is scraped
 
@@ -249,6 +256,7 @@ class MetricsCollector(Collector):
             "running_jobs": lambda: self._running(live()),
             "anomalies": lambda: anomaly_metrics(state),
             "power_limits": lambda: power_limit_metrics(state),
+            "budgets": lambda: budget_metrics(state),
             "conditions": lambda: condition_metrics(state),
             "liveness": lambda: liveness_metrics(state),
             "meters": lambda: meter_metrics(state),

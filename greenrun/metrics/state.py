@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from greenrun import __version__
+from greenrun.core.budgets.budget_admission import Standing
 from greenrun.core.carbon.fallback import ActiveForecast, ReceivedForecast
 from greenrun.core.carbon.intensity import Signal
 from greenrun.core.conditions import Condition
@@ -51,7 +52,7 @@ class LiveState:
     took to answer, `write_failures` how often something could not be stored, `report_failures` how often monthly
     reports could not be written, `gpu_state` whether jobs may start on a GPU, `disk_usage` how full the disk is,
     None when that is not known, `conditions` what was wrong when the daemon last looked, and `site_power` what is drawn
-    under the site's power cap. `lowered_power_limits` is
+    under the site's power cap, and `budgets` how the budgets stand. `lowered_power_limits` is
     on how many GPUs the power limit is lowered, and the next two count how these were changed, and what failed. Nobody
     knows who scrapes, so jobs are shown as they are to `others`.
     """
@@ -84,6 +85,7 @@ class LiveState:
     lowered_power_limits: Callable[[], int] = int
     power_limit_changes: Callable[[], Mapping[str, int]] = dict
     power_limit_failures: Callable[[], Mapping[str, int]] = dict
+    budgets: Callable[[], Sequence[Standing]] = tuple
     others: Sharing = Sharing.LISTED
     pue: float = 1.0
     version: str = __version__

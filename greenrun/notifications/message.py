@@ -83,7 +83,7 @@ class BudgetPart(NotificationPart):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     owner: str = Field(description="Whose it is, such as user ada or project vision.")
-    what: str = Field(description="What it is of, such as gpu_hours, kwh, kg or money.")
+    what: str = Field(description="What it is of, such as gpu_hours, kwh, kg_co2e or money.")
     period: str
     used: float
     limit: float

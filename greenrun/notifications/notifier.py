@@ -7,6 +7,7 @@ from datetime import timedelta
 import structlog
 
 from greenrun.clock import utc_now
+from greenrun.core.budgets.budget_admission import Standing
 from greenrun.core.conditions import Condition
 from greenrun.core.errors import StoreError
 from greenrun.core.planning.model import Plan
@@ -31,10 +32,11 @@ class Notifier:
         counts: RequestCounts,
         plan: Callable[[], Plan],
         conditions: Callable[[], Sequence[Condition]],
+        budgets: Callable[[], Sequence[Standing]] = tuple,
     ) -> None:
         """Take up what is left of the last daemon; raise StoreError."""
         self._deliveries = Deliveries(hooks, store.outbox, host)
-        self._watch = Watch(store, counts, plan, conditions, self._deliveries.tell_unstored)
+        self._watch = Watch(store, counts, plan, conditions, self._deliveries.tell_unstored, budgets)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 

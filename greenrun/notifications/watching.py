@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from greenrun.core.budgets.budget_admission import Standing
 from greenrun.core.conditions import Condition, ConditionCode
 from greenrun.core.errors import StoreError
 from greenrun.core.formatting import iso_text
@@ -17,6 +18,7 @@ from greenrun.core.jobs.trail import EventKind, NewEvent
 from greenrun.core.planning.decisions import expected_end
 from greenrun.core.planning.model import Plan
 from greenrun.engine.polling import RequestCounts
+from greenrun.notifications.budget_watch import BudgetWatch, told_budgets
 from greenrun.store import Store
 
 AT_RISK_FOR = timedelta(seconds=30)  # a plan that changes meanwhile has told nobody
@@ -141,15 +143,18 @@ class Watch:
         plan: Callable[[], Plan],
         conditions: Callable[[], Sequence[Condition]],
         unstored: Callable[[NewEvent], None],
+        budgets: Callable[[], Sequence[Standing]] = tuple,
     ) -> None:
         """Begin where the last daemon ended; raise StoreError."""
+        self._standings, self._budgets = budgets, BudgetWatch(told_budgets(store))
         self._store, self._plan, self._found, self._unstored = store, plan, conditions, unstored
         self._conditions, self._sources = ConditionWatch(), SourceWatch(counts)
         self._risks = RiskWatch(told_risks(store, list(store.jobs.unfinished())))
 
     def look(self, now: datetime) -> None:
         """Keep as events what has happened since the last look; raise StoreError where the jobs cannot be read."""
-        for event in [*self._conditions.look(self._found(), now), *self._sources.look(now)]:
+        found = [*self._conditions.look(self._found(), now), *self._sources.look(now)]
+        for event in [*found, *self._budgets.look(self._standings(), now)]:
             try:
                 self._store.jobs.note_event(event)
             except StoreError as exc:

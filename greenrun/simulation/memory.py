@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from greenrun.core.budgets.charges import ChargedHour
 from greenrun.core.energy.baseline import Comparable, Compared
 from greenrun.core.energy.ledger import Entry, Priced, Stage, Total, UnsettledSlice
 from greenrun.core.energy.merging import WITHIN
@@ -348,6 +349,10 @@ class NoBooks:
     def settle(self, prices: Mapping[int, Priced], *, now: datetime, stage: Stage = Stage.SETTLED) -> int:
         """Return 0."""
         return 0
+
+    def charged_hours(self, start: datetime, end: datetime) -> Sequence[ChargedHour]:
+        """Return nothing."""
+        return ()
 
     def merge(self, before: datetime, *, limit: int = 200, step: timedelta = WITHIN) -> bool:
         """Return that there is nothing to go on with."""

@@ -63,6 +63,7 @@ def job_of(row: JobRecord) -> Job:
         retry_at=row.retry_at,
         requeued_at=row.requeued_at,
         counted_from=row.counted_from,
+        over_budget=row.over_budget,
     )
 
 
@@ -179,6 +180,7 @@ def _own_columns(job: Job) -> dict[str, Any]:
         "retry_at": job.retry_at,
         "requeued_at": job.requeued_at,
         "counted_from": job.counted_from,
+        "over_budget": job.over_budget,
         "submitted_at": job.submitted_at,
         "finished_at": job.finished_at,
         "progress_s": job.progress.total_seconds(),

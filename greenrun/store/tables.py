@@ -78,6 +78,7 @@ class JobRecord(Record, table=True):
     retry_at: datetime | None = Field(default=None, sa_type=Instant)
     requeued_at: datetime | None = Field(default=None, sa_type=Instant)
     counted_from: int = Field(sa_column_kwargs={"server_default": text("1")})
+    over_budget: bool = Field(default=False, sa_column_kwargs={"server_default": text("0")})
     grace_s: float
     interruptible: bool
     min_run_s: float

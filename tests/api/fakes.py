@@ -33,17 +33,19 @@ from greenrun.core.jobs.selection import PURPOSES, JobEntry, Purpose, Selection,
 from greenrun.core.jobs.stored_transitions import Permit, StoredDirectory
 from greenrun.core.jobs.trail import NewEvent
 from greenrun.core.jobs.transitions import Edit, Intent
-from greenrun.core.planning.model import Placement, Plan
+from greenrun.core.planning.model import Options, Placement, Plan
 from greenrun.core.planning.power_cap.planned_power import PlannedPower
 from greenrun.core.planning.power_cap.site_power import SitePowerState
 from greenrun.core.planning.power_capping.capping_rule import Capping
 from greenrun.core.planning.site_limits.reserved import Reservation
+from greenrun.engine.budget_keeper import BudgetKeeper, BudgetRules
 from greenrun.engine.site_limits.reserved_gpus import ReservedGpus
 from greenrun.grid.backfill import Backfill
 from greenrun.grid.forecast_quality import ForecastQuality, SeriesScores
 from greenrun.grid.sources import Sources
 from greenrun.metrics import DiskUsage, Health, LiveState, MetricsCollector, registry_of
 from greenrun.reports.build import Reports, ReportSettings
+from greenrun.simulation.memory import MemoryStore
 from tests.slots import slots_of
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -374,6 +376,7 @@ class FakeStrays:
 class FakeScheduler:
     """A scheduler that answers what its fields say and counts what it is asked."""
 
+    kept_budgets: BudgetKeeper = field(default_factory=lambda: BudgetKeeper(MemoryStore(), BudgetRules(), Options()))
     latest: Plan = field(default_factory=lambda: Plan(made_at=NOW))
     tried: Preview | Exception = field(default_factory=lambda: Preview(placement=placed(0)))
     lives: Health = field(default_factory=lambda: Health(started_at=NOW - HOUR, last_tick_at=NOW, last_sample_at=NOW))
@@ -437,6 +440,10 @@ class FakeScheduler:
 
     def site_power(self) -> tuple[SitePowerState, Sequence[PlannedPower]]:
         return self.power
+
+    @property
+    def budgets(self) -> BudgetKeeper:
+        return self.kept_budgets
 
     def turn_text(self, job_id: int) -> str | None:
         return self.turns.get(job_id)

@@ -403,7 +403,8 @@ def test_the_example_has_every_setting_and_no_other(file: Path) -> None:
     text = re.sub(r"^#(?=\[|\w+ = )", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     texts = alternatives(text)
     providers = load(file, texts[0]).provider
-    models = [key for key in settings_of(Config, "") if key != "provider"]
+    both = [re.sub(r"^budget[.](user|project)[.]", "budget.owner.", key) for key in settings_of(Config, "")]
+    models = [key for key in both if key != "provider"]
     kinds = [f"{kind}: {key}" for kind in BUILT_IN for key in settings_of(find_kind(kind).settings, "")]
     stated = {key for each in texts for key in flatten(load(file, each) and tomllib.loads(each))}
     assert {_setting(key, providers) for key in stated} == {*models, *kinds}
@@ -422,6 +423,7 @@ def alternatives(text: str) -> list[str]:
 def _setting(key: str, providers: dict[str, ProviderSettings]) -> str:
     """The setting that a key states: a provider's is its kind's, and the keys of a `location` are zones."""
     key = re.sub(r"^(devices[.](?:external|reserved)|notify|project)[.][^.]+", r"\1", key)
+    key = re.sub(r"^budget[.](user|project)[.][^.]+", "budget.owner", key)
     key = re.sub(r"^fair_share[.]shares[.].+", "fair_share.shares", key)
     _, name, setting = key.split(".", 2) if key.startswith("provider.") else ("", "", key)
     return f"{providers[name].kind}: {re.sub(r'^location[.].+', 'location', setting)}" if name else setting

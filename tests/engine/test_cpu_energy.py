@@ -135,5 +135,5 @@ def test_what_a_clock_set_back_leaves_unknown_keeps_its_component(store: Store) 
 
 def test_what_a_gpu_is_taken_to_draw_does_not_depend_on_the_cpus(tmp_path: Path) -> None:
     host = Host(World([300] * 20, gpus=2))
-    settings = engine_settings(load_config(None, {"XDG_CONFIG_HOME": str(tmp_path)}), host, [])  # type: ignore[arg-type]
+    settings = engine_settings(load_config(None, {"XDG_CONFIG_HOME": str(tmp_path)}), host, [], None)  # type: ignore[arg-type]
     assert settings.options.gpu_power_w == WATTS.busy

@@ -22,6 +22,7 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from sqlalchemy import event
 
+from greenrun.core.budgets.budget import Budgets
 from greenrun.core.carbon.fallback import StalenessRules
 from greenrun.core.carbon.intensity import Kind, Series, SeriesId, Signal
 from greenrun.core.errors import StoreError
@@ -33,6 +34,7 @@ from greenrun.daemon.database_check import DatabaseCheck
 from greenrun.daemon.health_watch import FolderCheck, HealthWatch, lost_gpus, paused_starts, power_above_cap
 from greenrun.daemon.metrics_state import MetricsState
 from greenrun.engine import planning, polling
+from greenrun.engine.budget_keeper import BudgetRules
 from greenrun.engine.engine import Engine, EngineSettings
 from greenrun.grid.forecast_quality import ForecastQuality
 from greenrun.meters.combined import CombinedMeter
@@ -147,6 +149,7 @@ class Lab:
     stale_after: timedelta = 2 * HOUR
     has_processor: bool = True
     site_power: SitePower | None = None
+    budgets: Budgets = field(default_factory=Budgets)
     now: datetime = T0
     gpus: int = 3
     patched: pytest.MonkeyPatch = field(default_factory=pytest.MonkeyPatch)
@@ -192,6 +195,7 @@ class Lab:
             settings=EngineSettings(
                 zone=ZONE, tick=self.tick, options=options, anomalies=limits,
                 staleness=StalenessRules(stale_after=self.stale_after), site_power=self.site_power,
+                budgets=BudgetRules(budgets=self.budgets),
             ),
         )  # fmt: skip
         self.watch = HealthWatch([

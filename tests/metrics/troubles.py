@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from greenrun.core.accounting.weekly import Weekly
+from greenrun.core.budgets.budget import Budget, Budgets, Measure
 from greenrun.core.energy.model import Quality
 from greenrun.core.planning.power_cap.site_power import SitePower
 from greenrun.meters.emulation.power_model import Charge, Counters, Watts, WattsBackend
@@ -142,6 +143,11 @@ def jobs_in_trouble(one: Lab) -> Mapping[float, Callable[[], object]]:
     }  # fmt: skip
 
 
+def budget_used(one: Lab) -> Mapping[float, Callable[[], object]]:
+    """A project uses 27 of the 30 minutes of one GPU that it has."""
+    return {5: lambda: one.submit(27 * 60, project="vision", start_now=True)}
+
+
 SCENES: Mapping[str, Scene] = {
     "the daemon is away, stands, cannot write, loses its folder, and has little room": Scene(
         minutes=72,
@@ -213,6 +219,15 @@ SCENES: Mapping[str, Scene] = {
             Alarm(alert="GreenrunJobAnomalous", since=41, by=48, until=51, over=53),
         ],
         settings={"has_processor": False},
+    ),
+    "a project uses its budget nearly up": Scene(
+        minutes=45,
+        script=budget_used,
+        alarms=[Alarm(alert="GreenrunBudgetNear", since=28, by=37, until=999, over=999)],
+        settings={
+            "has_processor": False,
+            "budgets": Budgets(projects={"vision": Budget(most={Measure.GPU_HOURS: 0.5})}),
+        },
     ),
 }
 

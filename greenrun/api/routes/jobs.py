@@ -212,6 +212,13 @@ def start_jobs_now(asked: OrderIn, daemon: ServiceDep, caller: Caller) -> list[O
     return order_jobs(daemon, caller, Intent.START_NOW, asked)
 
 
+@router.post("/approve")
+def post_approve_many(asked: OrderIn, daemon: ServiceDep, caller: Caller) -> list[OrderOut]:
+    """Let queued jobs start although a budget has no room for them; only those may who may do everything."""
+    daemon.settings.access.require_role(caller, "let jobs go over a budget")
+    return order_jobs(daemon, caller, Intent.APPROVE, asked)
+
+
 @router.post("/edit")
 def post_edit(asked: EditIn, daemon: ServiceDep, caller: Caller, dry_run: bool = False) -> list[JobOut]:
     """Change jobs that have not ended, all or none, if each can be run as stated beside all others.

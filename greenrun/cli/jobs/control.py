@@ -1,4 +1,4 @@
-"""`greenrun wait`, `cancel`, `hold`, `release` and `start-now`: act on jobs, several at a time."""
+"""`greenrun wait`, `cancel`, `hold`, `release`, `start-now` and `approve`: act on jobs, several at a time."""
 
 import sys
 import threading
@@ -89,6 +89,22 @@ def start_now(ctx: click.Context, /, as_json: bool, socket: str | None, config: 
     """
     picked = chosen(**named)
     _each(picked, connect(ctx, socket, config).start_now_many, as_json)
+
+
+@click.command("approve", cls=Command)
+@job_filters
+@daemon_options
+@click.pass_context
+def approve(ctx: click.Context, /, as_json: bool, socket: str | None, config: str | None, **named: Any) -> None:
+    """Let waiting jobs start although a budget has no room for them, as an admin.
+
+    What they use is charged all the same. With --json, one object per line.
+
+    \b
+    greenrun approve 12
+    """
+    picked = chosen(**named)
+    _each(picked, connect(ctx, socket, config).approve_many, as_json)
 
 
 def _each(picked: Chosen, order: "Callable[..., list[Answer]]", as_json: bool) -> None:

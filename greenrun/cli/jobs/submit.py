@@ -180,6 +180,8 @@ def _print(answers: Sequence["Answer"], *, as_json: bool, quiet: bool, many: boo
         print(f"{said}{f' ({zones})' if ': ' in said else f', {zones}'}" if zones else said)
         if jobs[0]["id"] is None:
             _print_expectation(jobs)
+        for line in _budget_lines(jobs):
+            print(f"  {line}")
 
 
 def _warn(answers: Sequence["Answer"]) -> None:
@@ -189,6 +191,26 @@ def _warn(answers: Sequence["Answer"]) -> None:
 
         for warning in warnings:
             print(f"warning: {printable(message_words(warning))}", file=sys.stderr)
+
+
+def _budget_lines(jobs: "Sequence[Answer]") -> list[str]:
+    """Say what jobs are expected to take of each budget, together."""
+    if not any(job.get("budgets") for job in jobs):
+        return []
+    from greenrun.core.budgets.budget import Measure, amount_text
+
+    found: dict[tuple[str, str], list[Answer]] = {}
+    for job in jobs:
+        for row in job.get("budgets") or ():
+            found.setdefault((f"{row['kind']} {printable(row['name'])}", row["measure"]), []).append(row)
+    said: dict[str, list[str]] = {}
+    for (owner, name), rows in found.items():
+        expected, measure, first = summed(row["expected"] for row in rows), Measure(name), rows[0]
+        amounts = [amount_text(amount, measure, first["currency"]) for amount in (expected, first["left"])]
+        takes = "an unknown share" if expected is None else amounts[0]
+        said.setdefault(f"left in the budget of {owner} this {first['period']}", []).append(f"{takes} of {amounts[1]}")
+    takes = "are expected to take" if len(jobs) > 1 else "is expected to take"
+    return [f"{takes} {', '.join(parts)} {where}" for where, parts in said.items()]
 
 
 def _zones(jobs: "Sequence[Answer]") -> str:

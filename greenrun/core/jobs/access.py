@@ -138,6 +138,15 @@ class AccessRules:
             "nothing was accepted: take another --project, or ask who runs this machine to be made a member."
         )
 
+    def sees_budget(self, viewer: Viewer, kind: str, name: str) -> bool:
+        """Whether somebody may see what a user has used, or what a project may use that they may submit to."""
+        if self.may_all(viewer):
+            return True
+        if kind == "user":
+            return name == viewer.name or self.others is Sharing.OPEN
+        members = self.members.get(name)
+        return members is None or is_among(viewer, members)
+
     @property
     def names_groups(self) -> bool:
         """Whether it matters in which groups a caller is."""

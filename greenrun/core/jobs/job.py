@@ -63,7 +63,7 @@ class Job:
 
     `deadline_missed` makes sure that a limit of its user's that was missed is counted once. `retry_at` is when the
     pause after its last quick failure is over, `requeued_at` when its user had it run again after it had finished, and
-    `counted_from` the number of the first run since.
+    `counted_from` the number of the first run since. `over_budget`: an admin lets it start whatever budgets say.
     """
 
     id: int
@@ -81,6 +81,7 @@ class Job:
     retry_at: datetime | None = None
     requeued_at: datetime | None = None
     counted_from: int = 1
+    over_budget: bool = False
 
     @property
     def name(self) -> str:

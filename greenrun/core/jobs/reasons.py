@@ -60,6 +60,9 @@ class ReasonCode(StrEnum):
     RETRY_PAUSE = "retry_pause"
     UNREACHABLE = "unreachable"
     HOST_SHORT = "host_short"
+    GPU_QUOTA = "gpu_quota"
+    BUDGET_SPENT = "budget_spent"
+    BUDGET_APPROVAL = "budget_approval"
 
 
 # Why a job starts at once that no cleaner hour could be chosen for.
@@ -132,6 +135,15 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.HOST_SHORT: (
         "is not started for now, because this machine is short of {what}; no attempt was spent, "
         "and greenrun tries again at {at}"
+    ),
+    ReasonCode.GPU_QUOTA: (
+        "waits for its turn: jobs of {owner} may hold {limit} at once, {taken} are held or kept for jobs before it, "
+        "and it needs {needs}"
+    ),
+    ReasonCode.BUDGET_SPENT: "waits until {at}, when the budget of {owner} begins anew: {left}{risk}",
+    ReasonCode.BUDGET_APPROVAL: (
+        "waits for an admin to let it go over the budget of {owner} (`greenrun approve {job}`), or until {at}, "
+        "when that begins anew: {left}{risk}"
     ),
     ReasonCode.UNREACHABLE: "its executor cannot be reached ({why}); greenrun waits and starts nothing in its place",
 }

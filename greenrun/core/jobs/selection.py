@@ -138,6 +138,9 @@ PURPOSES: Mapping[str, Purpose] = {
     "start-now": Purpose(
         done="be started now", several=Several.REFUSED, is_possible=_is_queued, unfinished_only=True
     ),
+    "approve": Purpose(
+        done="be let go over a budget", several=Several.REFUSED, is_possible=_is_queued, unfinished_only=True
+    ),
     "edit": Purpose(done="be edited", several=Several.REFUSED, is_possible=_is_unfinished, unfinished_only=True),
     "requeue": Purpose(
         done="be requeued", several=Several.REFUSED, is_possible=lambda job: job.state in FINISHED

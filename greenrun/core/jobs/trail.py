@@ -20,7 +20,14 @@ Facts = Mapping[str, Any]
 
 SCHEDULER = "scheduler"  # the actor of what the daemon does by itself
 
-_STANDING = ("state", "held", "cancel_requested", "deadline_missed", "retry_at")  # of a job, beside its spec
+_STANDING = (
+    "state",
+    "held",
+    "cancel_requested",
+    "deadline_missed",
+    "retry_at",
+    "over_budget",
+)  # of a job, beside its spec
 
 
 class EventKind(StrEnum):
@@ -55,6 +62,7 @@ class EventKind(StrEnum):
     LIMIT_AT_RISK = "limit_at_risk"
     BUDGET_NEAR = "budget_near"
     BUDGET_SPENT = "budget_spent"
+    BUDGET_APPROVED = "budget_approved"
     SOURCE_LOST = "source_lost"
     SOURCE_BACK = "source_back"
     CONDITION_BEGAN = "condition_began"

@@ -49,6 +49,8 @@ TRANSITIONS = frozenset(
     }
 )
 
+_COSTS = ("gpus", "duration", "power_w", "project", "command")  # a job of others is not the one that an admin let go
+
 UNSTORED = 0  # the id of a job or run that the store has yet to give one
 
 PROJECTS = "greenrun_projects"  # not exported: whose totals begin at 0
@@ -68,6 +70,7 @@ class Intent(StrEnum):
     HOLD = "hold"
     RELEASE = "release"
     START_NOW = "start-now"
+    APPROVE = "approve"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +140,7 @@ def intend(job: Job, intent: Intent, *, actor: str, now: datetime, origin: Origi
     """Note what a user wants of a job; None when that is noted already. Raise InvalidTransition where it is too late.
 
     A job that is not finished can be cancelled. Only a queued one can be held or released, or started as soon as GPUs
-    are free, whatever its start-after, and without the rest of a pause after a failure.
+    are free, whatever its start-after, and without the rest of a pause after a failure; or let go over its budgets.
     """
     changed, kind = _intended(job, intent)
     if changed == job:
@@ -154,6 +157,10 @@ def _intended(job: Job, intent: Intent) -> tuple[Job, EventKind]:
         return _queued(job, "held or released", held=True), EventKind.HELD
     if intent is Intent.RELEASE:
         return _queued(job, "held or released", held=False), EventKind.RELEASED
+    if intent is Intent.APPROVE:
+        is_told = job.reason is not None and job.reason.code in (ReasonCode.BUDGET_SPENT, ReasonCode.BUDGET_APPROVAL)
+        reason = None if is_told else job.reason  # the next plan has another one
+        return _queued(job, "let go over a budget", over_budget=True, reason=reason), EventKind.BUDGET_APPROVED
     spec = replace(job.spec, start_now=True, start_after=None)
     return _queued(job, "started now", spec=spec, retry_at=None), EventKind.START_NOW_REQUESTED
 
@@ -190,13 +197,14 @@ def edited(job: Job, wanted: Edit, now: datetime) -> Job:
     if not wanted.requeue:
         if job.state in FINISHED:
             raise InvalidTransition(f"job {job.id} {job.state.said} already: requeue it to have it run again")
-        return replace(job, spec=wanted.spec)
+        is_same = all(getattr(job.spec, name) == getattr(wanted.spec, name) for name in _COSTS)
+        return replace(job, spec=wanted.spec, over_budget=job.over_budget and is_same)
     if job.state not in FINISHED:
         raise InvalidTransition(f"job {job.id} {job.state.said}; only one that has ended can be requeued")
     return replace(
         job, spec=wanted.spec, state=State.QUEUED, held=False, cancel_requested=False, finished_at=None, reason=None,
         progress=timedelta(0) if job.state is State.SUCCEEDED else job.progress, deadline_missed=False, retry_at=None,
-        requeued_at=now,
+        requeued_at=now, over_budget=False,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from greenrun.core.jobs.dependencies import predecessors
 from greenrun.core.jobs.job import Job, State
-from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.planning.assemble import assemble_plan
 from greenrun.core.planning.capacity import Pool, Timeline, copies, home_of, pools_of, timelines
 from greenrun.core.planning.formulation import planning_problem
@@ -49,6 +49,7 @@ class OpenPlan:
         The reason says where it is PROVISIONAL: a job would keep its limit, or start sooner, if others moved. `states`
         are those of the jobs that these wait for.
         """
+        jobs = [self.situation.as_planned(job) for job in jobs]
         asked = self._asked(jobs, states, now)
         waiting = {row.job_id: row for row in without_place(asked)}
         placed = [job for job in jobs if job.id not in waiting]
@@ -63,6 +64,12 @@ class OpenPlan:
         self.plan = with_rows(self.plan, rows)
         before = self.situation
         self.situation = replace(before, jobs=(*before.jobs, *jobs), states={**before.states, **states})
+
+    def withhold(self, withheld: Mapping[int, Reason], thrifty: frozenset[int]) -> None:
+        """Say, as a `Situation` does, which jobs have no room in a budget now, and which have to spare theirs."""
+        known = self.situation
+        if withheld is not known.withheld or thrifty is not known.thrifty:
+            self.situation = replace(known, withheld=withheld, thrifty=thrifty)
 
     def remove(self, job_ids: Collection[int]) -> None:
         """Take out those jobs that have not started."""

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from greenrun.core.carbon.intensity import Series, Signal
@@ -210,6 +210,9 @@ class Situation:
     `arrivals` are the expected arrivals. `used_s` is what each account of the `options.shares` has used of the GPUs, in
     decayed GPU-seconds, with what is still expected of live runs; it may lack accounts while only one has jobs waiting.
     `power` is the site's cap on what all GPUs draw together, and what counts towards it; None without a cap.
+    `withheld` says by id why queued jobs have no room in a quota or budget. Jobs in `thrifty` take their cleanest hours
+    even where they asked to start sooner, so that they fit into a budget. `renewed` says by id since when budgets let
+    jobs be planned that have no limit: from then on they may wait for clean hours.
     """
 
     now: datetime
@@ -235,3 +238,14 @@ class Situation:
     arrivals: Arrivals = ()
     used_s: Mapping[str, float] = field(default_factory=dict)
     power: SitePower | None = None
+    withheld: Mapping[int, Reason] = field(default_factory=dict)
+    thrifty: frozenset[int] = frozenset()
+    renewed: Mapping[int, datetime] = field(default_factory=dict)
+
+    def as_planned(self, job: Job) -> Job:
+        """Return a queued job as it is planned: a thrifty one waits for clean hours, whatever it asked for."""
+        if since := self.renewed.get(job.id):
+            job = replace(job, spec=replace(job.spec, start_after=since))
+        if job.id not in self.thrifty:
+            return job
+        return replace(job, spec=replace(job.spec, start_now=False, run_below_g_per_kwh=0.0, min_saving=0.0))

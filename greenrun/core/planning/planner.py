@@ -60,7 +60,7 @@ def plan(situation: Situation, kept: Kept | None = None, *, gives_way: bool = Tr
     in the plan. Not `gives_way`: what is to start at once does, whatever limits others miss for that.
     """
     waiting = {row.job_id: row for row in without_place(situation)}
-    jobs = [job for job in situation.jobs if job.id not in waiting]
+    jobs = [situation.as_planned(job) for job in situation.jobs if job.id not in waiting]
     problem = planning_problem(situation, jobs, situation.forecast or NOTHING)
     due, options = _due(problem, situation), situation.options
     from_scratch = situation.last is None or situation.last.horizon_end != _horizon_end(situation)
@@ -253,6 +253,8 @@ def _not_placeable(job: Job, situation: Situation, pools: Iterable[Pool]) -> Wai
     if job.held:
         held_why = job.reason if job.reason and job.reason.code is ReasonCode.HELD else None
         return Waiting(job_id=job.id, reason=held_why or because(ReasonCode.HELD, who="a user", job=job.id))
+    if why := situation.withheld.get(job.id):
+        return Waiting(job_id=job.id, reason=why)
     if any(pool.suits(job) for pool in pools):
         why = shut_out(job, situation, pools)
         return Waiting(job_id=job.id, reason=why) if why else None

@@ -94,6 +94,8 @@ def needs_replanning(before: Situation | None, plan: Plan, now: Situation) -> bo
         and before.arrivals == now.arrivals
         and before.cpu_slots == now.cpu_slots
         and _same_power(before, now)
+        and before.thrifty == now.thrifty
+        and (before.withheld is now.withheld or _codes(before) == _codes(now))
     )
     changes = (_queue_changed, _running_changed, _use_changed)
     return not same or any(changed(before, plan, now) for changed in changes) or _has_array_room(plan, now)
@@ -110,6 +112,12 @@ def _same_power(before: Situation, now: Situation) -> bool:
     pairs += [(old.seen_w[job_id], own_w) for job_id, own_w in new.seen_w.items() if job_id in old.seen_w]
     pairs += [(0.0, own_w) for job_id, own_w in new.seen_w.items() if job_id not in old.seen_w]
     return all(-LESS_W * before_w <= after_w - before_w <= 0 for before_w, after_w in pairs)
+
+
+def _codes(situation: Situation) -> dict[int, ReasonCode]:
+    """Return why jobs are withheld, without the figures that change all the time."""
+    queued = {job.id for job in situation.jobs}
+    return {job_id: reason.code for job_id, reason in situation.withheld.items() if job_id in queued}
 
 
 def _still_best(before: Situation, plan: Plan, now: Situation) -> bool:

@@ -10,6 +10,7 @@ from sqlalchemy import Integer, bindparam, delete, func, insert, or_, select, up
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session
 
+from greenrun.core.budgets.charges import ChargedHour
 from greenrun.core.carbon.intensity import SeriesId
 from greenrun.core.energy.ledger import UNPRICED, Entry, Priced, Stage, Total, UnsettledSlice
 from greenrun.core.energy.merging import WITHIN
@@ -23,6 +24,7 @@ from greenrun.store.grid import series_ids, series_key
 from greenrun.store.ledger import counters
 from greenrun.store.ledger.baselines import compared_g
 from greenrun.store.ledger.booked_time import LONGEST_SLICE
+from greenrun.store.ledger.charged_hours import charged_hours
 from greenrun.store.ledger.counters import count, counters_of
 from greenrun.store.ledger.merged_slices import WAITING, SliceMerger, slice_columns, slice_of
 from greenrun.store.ledger.slice_prices import price_of, price_values
@@ -123,6 +125,11 @@ class BookRepository:
             is_marginal = stage is Stage.MARGINAL
             count(session, counters.marginal(entries, prices) if is_marginal else counters.settled(entries))
         return len(waiting)
+
+    def charged_hours(self, start: datetime, end: datetime) -> Sequence[ChargedHour]:
+        """Return what the slices of each account that began in `[start, end)` add up to by the hour."""
+        with self._database.read() as session:
+            return charged_hours(session, start, end)
 
     def merge(self, before: datetime, *, limit: int = 200, step: timedelta = WITHIN) -> bool:
         """Merge slices that began in whole steps before this and cannot change any more, every sum staying what it was.

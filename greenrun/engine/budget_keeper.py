@@ -1,0 +1,457 @@
+"""Keep the budgets: what is charged to them, what jobs are expected to take, and which of those wait for that.
+
+Nothing of it is stored but the ledger and the runs, from which all of it follows. It is worked out anew when jobs, the
+plan, the outlook or the charges change, and each minute while something runs; without budgets it costs nothing.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+
+from greenrun.core.accounting.step_function import Steps
+from greenrun.core.budgets.budget import Budgets, Measure, Owner, OwnerKind
+from greenrun.core.budgets.budget_admission import Ask, Standing, judge, judge_all, problems_of
+from greenrun.core.budgets.calendar_period import CalendarPeriod, PeriodKind, period_of
+from greenrun.core.budgets.charges import (
+    ASSUMED_GPU_W,
+    Amount,
+    ChargedAccount,
+    ChargedHour,
+    Estimates,
+    charged,
+    total,
+)
+from greenrun.core.budgets.expected_use import Need, UseRates
+from greenrun.core.carbon.intensity import Series
+from greenrun.core.errors import InputProblem, InvalidJob
+from greenrun.core.jobs.dependencies import blocked, crowded_out
+from greenrun.core.jobs.history import GpuTime
+from greenrun.core.jobs.job import Job, JobSpec, Run, State
+from greenrun.core.jobs.reasons import Reason
+from greenrun.core.planning.model import Options, Placement, Plan
+from greenrun.engine.ports import BookStore, WorkStore
+
+AGAIN_AFTER = timedelta(minutes=1)  # while something runs
+PRICES_AHEAD = timedelta(days=8)
+HOUR = timedelta(hours=1)
+_APART = 4  # hours without change between two that are read in one go
+
+Price = Callable[[datetime, datetime], Steps]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetRules:
+    """The budgets of a site, and what a kWh costs over a time (None: nobody knows)."""
+
+    budgets: Budgets = field(default_factory=Budgets)
+    price: Price | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Present:
+    """What there is besides charges: the jobs, what runs, the plan in force and what is expected of the grid."""
+
+    jobs: Mapping[int, Job]
+    queued: Sequence[Job]
+    states: Mapping[int, State]
+    live: Sequence[tuple[Run, Job]]
+    plan: Plan
+    outlook: Series | None
+    expected_end: Callable[[Run, Job], datetime]
+
+
+class BudgetStore(Protocol):
+    """Where charges come from."""
+
+    @property
+    def books(self) -> BookStore: ...
+
+    @property
+    def runs(self) -> WorkStore: ...
+
+
+class BudgetKeeper:
+    """Tells which jobs wait for budgets. `withheld`, `thrifty` and `renewed` are as a `Situation` has them.
+
+    `standings` tell how each budget stands that anybody uses or that is set by name; they are replaced, never changed.
+    """
+
+    def __init__(self, store: BudgetStore, settings: BudgetRules, options: Options) -> None:
+        self._budgets, self._price, self._options = settings.budgets, settings.price, options
+        self._charges = _Charges(store, settings, options)
+        self.withheld: Mapping[int, Reason] = {}
+        self.thrifty: frozenset[int] = frozenset()
+        self.renewed: Mapping[int, datetime] = {}
+        self.standings: Mapping[Owner, Standing] = {}
+        self._seen: tuple[object, ...] = ()
+        self._again_at: datetime | None = None
+        self._rates = UseRates(pue=options.pue, gpu_power_w=options.gpu_power_w)
+        self._rates_of: tuple[object, ...] = ()
+        self._thrifty_since: dict[tuple[Owner, str], datetime] = {}
+        self._needs: dict[int, tuple[tuple[object, ...], Need]] = {}
+        self._last_id = 0
+
+    @property
+    def rules(self) -> Budgets:
+        """The budgets as they are set."""
+        return self._budgets
+
+    @property
+    def next_change(self) -> datetime | None:
+        """When the first period ends that any budget has."""
+        return self._charges.ends_at if self._budgets else None
+
+    def is_outdated(self, now: datetime) -> bool:
+        """Whether a look is due before anything can be said: there was none, or another period has begun."""
+        return bool(self._budgets) and (not self._seen or self._charges.is_over(now))
+
+    def look(self, present: Present, changed_hours: Collection[datetime], now: datetime) -> None:
+        """Bring everything up to `now`; `changed_hours` are those in which slices were booked or settled since."""
+        if not self._budgets:
+            return
+        self._charges.note(changed_hours)
+        plan_of = present.plan.made_at
+        seen = (present.jobs, plan_of, present.outlook)
+        is_same = len(self._seen) == len(seen) and all(
+            a is b or (a == b and isinstance(a, datetime)) for a, b in zip(self._seen, seen, strict=True)
+        )
+        if is_same and self._again_at is not None and now < self._again_at and not self._charges.is_over(now):
+            return
+        self._charges.refresh(present.live, now, self._rates_at(present.outlook, now))
+        self._seen = seen
+        self._decide(present, now)
+        again = [now + AGAIN_AFTER] if present.live or self._charges.has_news else []
+        self._again_at = min([*again, *filter(None, [self._charges.ends_at])])
+
+    def consider(self, jobs: Sequence[Job], now: datetime, *, are_known: bool = False) -> Mapping[int, Reason]:
+        """Return which of these jobs, that are about to be stored, would wait, with those that wait already.
+
+        Raise InvalidJob with everything that keeps any of them from being accepted. With `are_known` they are queued
+        already and stand in place of what they were.
+        """
+        if not self._budgets:
+            return self.withheld
+        standings = {owner: _copied(row) for owner, row in self._standings_for(jobs, now).items()}
+        asks = [ask for job in jobs if (ask := self._ask(job, None, is_later=bool(job.spec.after), now=now))]
+        if are_known:
+            for ask in asks:
+                self._give_back(ask, standings)
+        problems = problems_of(asks, standings, self._budgets.currency)
+        ids = {job.id for job in jobs} if are_known else frozenset[int]()
+        withheld = {job_id: reason for job_id, reason in self.withheld.items() if job_id not in ids}
+        for ask in asks:
+            if why := judge(ask, standings, self._options.default_max_delay, self._budgets.currency):
+                withheld[ask.job.id] = why.reason
+                if why.refusal and not are_known:
+                    problems.append(("", why.refusal))
+        if problems:
+            rows = [InputProblem(field=name, message=text) for name, text in dict.fromkeys(problems)]
+            raise InvalidJob("; ".join(map(str, rows)), rows)
+        return withheld
+
+    def take(self, jobs: Iterable[Job], now: datetime) -> None:
+        """Set aside what jobs are expected to take that were stored since the last look, until the next one."""
+        if not self._budgets:
+            return
+        new = list(jobs)
+        standings = {owner: _copied(row) for owner, row in self._standings_for(new, now).items()}
+        for job in new:
+            if ask := self._ask(job, None, is_later=bool(job.spec.after), now=now):
+                judge(ask, standings, self._options.default_max_delay, self._budgets.currency)
+        self.standings = {**self.standings, **standings}
+
+    def expected(self, spec: JobSpec, user: str, row: Placement | None, now: datetime) -> Need:
+        """Return what a job is expected to use: at its place, else in the cleanest hours of the time it has."""
+        job = Job(id=0, spec=spec, user=user, uid=-1, state=State.QUEUED, submitted_at=now)
+        return self._need(job, row, now)
+
+    def standing(self, owner: Owner, now: datetime) -> Standing | None:
+        """Return how an owner's budget stands, whether or not anybody has used it; None without one."""
+        known = self.standings.get(owner)
+        return known or (self._standing(owner, now, ()) if self._budgets.of(owner) else None)
+
+    def _decide(self, present: Present, now: datetime) -> None:
+        standings = self._made_standings(present, now)
+        crowded = crowded_out(
+            (job for job in present.queued if job.spec.array and blocked(job, present.states) is None),
+            Counter(job.spec.array.key for _, job in present.live if job.spec.array),
+        )
+        asks, renewed = list[Ask](), dict[int, datetime]()
+        for job in present.queued:
+            if job.cancel_requested:
+                continue
+            if job.held:
+                for owner in self._budgets.owners(job.user, job.spec.project):
+                    standings[owner].jobs_queued += 1
+                continue
+            is_later = job.id in crowded or job.earliest_start > now or blocked(job, present.states) is not None
+            if ask := self._ask(job, present.plan.placement(job.id), is_later=is_later, now=now):
+                asks.append(ask)
+                if not job.has_limit and (since := _renewed(ask, standings)):
+                    renewed[job.id] = since
+        self._spare(asks, standings, present.plan, now)
+        thrifty = {ask.job.id for ask in asks if any(self._is_thrifty(standings[owner]) for owner in ask.owners)}
+        asks = [self._thrifty(ask, standings, present.plan, now) if ask.job.id in thrifty else ask for ask in asks]
+        found = judge_all(asks, standings, self._options.default_max_delay, self._budgets.currency)
+        withheld = {job_id: row.reason for job_id, row in found.items()}
+        if withheld != self.withheld:
+            self.withheld = withheld
+        if thrifty != self.thrifty:
+            self.thrifty = frozenset(thrifty)
+        self.standings, self.renewed = standings, renewed
+        queued = {job.id for job in present.queued}
+        self._needs = {job_id: row for job_id, row in self._needs.items() if job_id in queued}
+
+    def _made_standings(self, present: Present, now: datetime) -> dict[Owner, Standing]:
+        """Return how all budgets stand that anybody uses or that are set by name, without queued jobs."""
+        waiting = {ChargedAccount(job.user, job.spec.project) for job in present.jobs.values()}
+        owners = dict.fromkeys(self._budgets.named())
+        for user, project in sorted(waiting | self._charges.accounts):
+            owners |= dict.fromkeys(self._budgets.owners(user, project))
+        found = {owner: self._standing(owner, now, present.live) for owner in owners}
+        for run, job in present.live:
+            end = max(now, present.expected_end(run, job))
+            need = self._rates.need(job, now, end, end - now)
+            for owner in self._budgets.owners(job.user, job.spec.project):
+                standing = found[owner]
+                standing.gpus_held += len(run.devices)
+                for measure, amount in standing.need(need).items():
+                    standing.running[measure] = standing.running.get(measure, 0.0) + amount
+        return found
+
+    def _standing(self, owner: Owner, now: datetime, live: Sequence[tuple[Run, Job]]) -> Standing:
+        budget = self._budgets.of(owner)
+        assert budget is not None
+        by_account = self._charges.of(owner, budget.period, live, now)
+        used = {measure: total(list(by_account.values()), measure) for measure in Measure}
+        return Standing(
+            owner=owner,
+            budget=budget,
+            period=self._charges.period(budget.period, now),
+            used=used,
+            by_account=by_account,
+        )
+
+    def _standings_for(self, jobs: Sequence[Job], now: datetime) -> dict[Owner, Standing]:
+        owners = {owner for job in jobs for owner in self._budgets.owners(job.user, job.spec.project)}
+        return {owner: self.standings.get(owner) or self._standing(owner, now, ()) for owner in owners}
+
+    def _ask(self, job: Job, row: Placement | None, *, is_later: bool, now: datetime) -> Ask | None:
+        owners = self._budgets.owners(job.user, job.spec.project)
+        return Ask(job=job, owners=owners, need=self._need(job, row, now), is_later=is_later) if owners else None
+
+    def _need(self, job: Job, row: Placement | None, now: datetime) -> Need:
+        """Return what a job is expected to use at its place, else in the cleanest hours of the time it has."""
+        key = (job.spec, job.progress, row, self._rates_of, None if row else now.replace(minute=0, second=0))
+        known = self._needs.get(job.id)
+        if known is not None and all(a is b or a == b for a, b in zip(known[0], key, strict=True)):
+            return known[1]
+        if row is not None:
+            ran = sum((end - start for start, end in row.intervals), timedelta(0))
+            need = self._rates.need(job, row.start, row.end, ran, row.expected_g)
+        else:
+            start = max(now, job.earliest_start)
+            need = self._rates.least_need(job, start, job.latest_start(self._options.default_max_delay))
+        if job.id:
+            self._needs[job.id] = (key, need)
+        return need
+
+    def _spare(self, asks: Sequence[Ask], standings: Mapping[Owner, Standing], plan: Plan, now: datetime) -> None:
+        """Note for which budgets of grams the plan would take more than there is: their jobs spare it from now on."""
+        planned: defaultdict[Owner, float] = defaultdict(float)
+        for ask in asks:
+            if plan.placement(ask.job.id) is not None:
+                for owner in ask.owners:
+                    planned[owner] += standings[owner].need(ask.need).get(Measure.KG_CO2E, 0.0)
+        for owner, kg in planned.items():
+            standing = standings[owner]
+            most = standing.budget.most.get(Measure.KG_CO2E)
+            if most is not None and standing.taken(Measure.KG_CO2E) + kg > most:
+                since = max(now, plan.made_at + timedelta(microseconds=1))
+                self._thrifty_since.setdefault((owner, standing.period.name), since)
+        names = {(owner, standing.period.name) for owner, standing in standings.items()}
+        self._thrifty_since = {key: at for key, at in self._thrifty_since.items() if key in names}
+
+    def _is_thrifty(self, standing: Standing) -> bool:
+        return (standing.owner, standing.period.name) in self._thrifty_since
+
+    def _thrifty(self, ask: Ask, standings: Mapping[Owner, Standing], plan: Plan, now: datetime) -> Ask:
+        """Return a job that spares a budget with what it needs at its cleanest, until a plan knows that it does."""
+        since = max(
+            at for owner in ask.owners if (at := self._thrifty_since.get((owner, standings[owner].period.name)))
+        )
+        if plan.made_at >= since:
+            return ask
+        start = max(now, ask.job.earliest_start)
+        latest = ask.job.latest_start(self._options.default_max_delay)
+        return replace(ask, need=self._rates.least_need(ask.job, start, latest))
+
+    def _give_back(self, ask: Ask, standings: Mapping[Owner, Standing]) -> None:
+        """Take what a queued job has of its budgets out of them; one whose place is not known keeps it till later."""
+        known = self._needs.get(ask.job.id)
+        for owner in ask.owners:
+            standings[owner].jobs_queued -= 1
+            if known is not None and ask.job.id not in self.withheld:
+                standings[owner].take(known[1], sign=-1)
+                standings[owner].gpus_taken -= ask.job.spec.gpus
+
+    def _rates_at(self, outlook: Series | None, now: datetime) -> UseRates:
+        """Return the rates that hold now; the same object for as long as nothing has changed."""
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        if self._rates_of[1:] != (hour,) or self._rates_of[0] is not outlook:
+            price = self._price(hour, hour + PRICES_AHEAD) if self._price else None
+            self._rates = replace(self._rates, outlook=outlook, price=price, known_g={})
+            self._rates_of = (outlook, hour)
+        return self._rates
+
+
+class _Charges:
+    """What accounts are charged for what has run, by kind of period."""
+
+    def __init__(self, store: BudgetStore, settings: BudgetRules, options: Options) -> None:
+        self._books, self._runs = store.books, store.runs
+        self._budgets, self._price = settings.budgets, settings.price
+        self._gpu_w = options.gpu_power_w or ASSUMED_GPU_W
+        self._hours: dict[datetime, list[ChargedHour]] = {}
+        self._changed: set[datetime] = set()
+        self._since: datetime | None = None
+        self._read_at: datetime | None = None
+        self._ended: list[GpuTime] = []
+        self._last_run = 0
+        self._alive: frozenset[int] = frozenset()
+        self._periods: dict[PeriodKind, CalendarPeriod] = {}
+        self._sums: dict[PeriodKind, dict[ChargedAccount, dict[Measure, Amount]]] = {}
+        self.accounts: set[ChargedAccount] = set()
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When the first of the present periods ends."""
+        return min((period.end for period in self._periods.values()), default=None)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether hours have changed that were not read again yet."""
+        return bool(self._changed)
+
+    def note(self, hours: Collection[datetime]) -> None:
+        """Note that these hours have changed."""
+        self._changed.update(hours)
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether another period has begun than those known, or the clock was set back before one."""
+        return any(not period.start <= now < period.end for period in self._periods.values())
+
+    def period(self, kind: PeriodKind, now: datetime) -> CalendarPeriod:
+        """Return the present period of a kind."""
+        known = self._periods.get(kind)
+        return known or period_of(kind, now, self._budgets.zone)
+
+    def refresh(self, live: Sequence[tuple[Run, Job]], now: datetime, rates: UseRates) -> None:
+        """Read what has changed: all of it at first and in a new period, and else at most once a minute."""
+        is_new = not self._periods or self.is_over(now)
+        if is_new:
+            self._periods = {kind: period_of(kind, now, self._budgets.zone) for kind in self._budgets.periods}
+            self._since = min(period.start for period in self._periods.values())
+            self._hours, self._changed = self._read(self._since, max(p.end for p in self._periods.values())), set()
+            self._ended, self._last_run, self._alive = [], 0, frozenset()
+        self._read_runs(live)
+        is_due = self._read_at is None or not self._read_at <= now < self._read_at + AGAIN_AFTER
+        if not is_new and (not self._changed or not is_due):
+            return
+        for start, end in _ranges(self._changed):
+            for at in self._changed:
+                if start <= at < end:
+                    self._hours.pop(at, None)
+            self._hours |= self._read(max(start, self._since or start), end)
+        self._changed, self._read_at = set(), now
+        self._sum(rates, now)
+
+    def of(
+        self, owner: Owner, kind: PeriodKind, live: Sequence[tuple[Run, Job]], now: datetime
+    ) -> dict[ChargedAccount, dict[Measure, Amount]]:
+        """Return what each account of an owner is charged in the present period."""
+        period = self.period(kind, now)
+        found = {key: dict(row) for key, row in self._sums.get(kind, {}).items() if _is_of(key, owner)}
+        gpu_s: defaultdict[ChargedAccount, float] = defaultdict(float)
+        spans = [(ChargedAccount(row.user, row.project), row.gpus, row.start, row.end) for row in self._ended]
+        spans += [
+            (ChargedAccount(job.user, job.spec.project), len(run.devices), run.started_at or run.claimed_at, now)
+            for run, job in live
+        ]
+        for account, gpus, start, end in spans:
+            if _is_of(account, owner):
+                inside = (min(end, period.end) - max(start, period.start)).total_seconds()
+                gpu_s[account] += gpus * max(0.0, inside)
+        for account, seconds in gpu_s.items():
+            if seconds:
+                found.setdefault(account, {})[Measure.GPU_HOURS] = Amount(seconds / 3600)
+        return found
+
+    def _read(self, start: datetime, end: datetime) -> dict[datetime, list[ChargedHour]]:
+        found: defaultdict[datetime, list[ChargedHour]] = defaultdict(list)
+        cuts = sorted({start, end, *(row.start for row in self._periods.values() if start < row.start < end)})
+        for begin, until in pairwise(cuts):
+            for row in self._books.charged_hours(begin, until):
+                found[row.hour].append(row)
+        return dict(found)
+
+    def _read_runs(self, live: Sequence[tuple[Run, Job]]) -> None:
+        """Take in the runs that have ended since the last look."""
+        alive = frozenset(run.id for run, _ in live)
+        if self._since is not None and (alive != self._alive or not self._last_run):
+            gone = self._alive - alive
+            new = self._runs.gpu_time(after=self._last_run, among=gone, since=self._since)
+            self._ended += new
+            self._last_run = max((self._last_run, *alive, *(row.run_id for row in new)))
+            self._alive = alive
+            self.accounts |= {ChargedAccount(row.user, row.project) for row in new}
+
+    def _sum(self, rates: UseRates, now: datetime) -> None:
+        rows = [row for each in self._hours.values() for row in each]
+        accounts = {row.account for row in rows}
+        estimates = Estimates(
+            gpu_w=self._gpu_w, g_per_kwh=rates.mean_g(now, now + HOUR), prices=self._prices(self._hours)
+        )
+        for kind, period in self._periods.items():
+            mine = [row for row in rows if period.start <= row.start < period.end]
+            self._sums[kind] = charged(mine, estimates, accounts)
+        self.accounts = accounts | {ChargedAccount(row.user, row.project) for row in self._ended}
+
+    def _prices(self, hours: Iterable[datetime]) -> dict[datetime, float | None]:
+        """Return the mean price of each hour, as reports have it."""
+        known = sorted(hours)
+        if self._price is None or not known:
+            return {}
+        starts_s = np.array([hour.timestamp() for hour in known])
+        means = self._price(known[0], known[-1] + HOUR).means(starts_s, starts_s + HOUR.total_seconds())
+        return {hour: mean if np.isfinite(mean) else None for hour, mean in zip(known, means.tolist(), strict=True)}
+
+
+def _renewed(ask: Ask, standings: Mapping[Owner, Standing]) -> datetime | None:
+    """Return when the last of a job's budgets began anew since it asked to start; None where none has."""
+    starts = (standings[owner].period.start for owner in ask.owners if standings[owner].budget.most)
+    return max((start for start in starts if start > ask.job.asked_start), default=None)
+
+
+def _is_of(account: ChargedAccount, owner: Owner) -> bool:
+    return owner.name == (account.user if owner.kind is OwnerKind.USER else account.project)
+
+
+def _copied(row: Standing) -> Standing:
+    return replace(row, running=dict(row.running), queued=dict(row.queued))
+
+
+def _ranges(hours: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
+    """Return intervals of whole hours that have all of these, joining what lies close together."""
+    found: list[tuple[datetime, datetime]] = []
+    for hour in sorted(hours):
+        if found and hour <= found[-1][1] + _APART * HOUR:
+            found[-1] = (found[-1][0], hour + HOUR)
+        else:
+            found.append((hour, hour + HOUR))
+    return found
