@@ -220,7 +220,7 @@ class BudgetKeeper:
             for owner in self._budgets.owners(job.user, job.spec.project):
                 standing = found[owner]
                 standing.gpus_held += len(run.devices)
-                for measure, amount in standing.need(need).items():
+                for measure, amount in standing.inside(need).items():
                     standing.running[measure] = standing.running.get(measure, 0.0) + amount
         return found
 

@@ -19,7 +19,7 @@ from greenrun.core.energy.model import every_gpu, gpus
 from greenrun.core.errors import InvalidJob, MeterError
 from greenrun.core.jobs.dependencies import blocked, crowded_out
 from greenrun.core.jobs.job import Job, JobRequest, JobSpec, Run, State
-from greenrun.core.jobs.reasons import ReasonCode
+from greenrun.core.jobs.reasons import WISHED, ReasonCode
 from greenrun.core.jobs.runs.anomalies import Limits
 from greenrun.core.jobs.runs.occupancy import Observed
 from greenrun.core.planning.arrivals.learning import MEMORY, MOST, expected_arrivals
@@ -423,6 +423,9 @@ class Engine:
         due = {row.job_id for row in self.plan.started_by(now) if row.start >= since}
         jobs = situation.jobs if due else ()
         due -= situation.withheld.keys()
+        due -= {
+            job_id for job_id in due & situation.thrifty if (why := self.plan.reason(job_id)) and why.code in WISHED
+        }
         ready = [job for job in jobs if job.id in due and not blocked(job, situation.states)]
         queued = {job.id for job in ready} - crowded_out(ready, situation.arrays).keys()  # others may run by now
         if self.power.is_above:

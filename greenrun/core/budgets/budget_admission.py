@@ -68,6 +68,17 @@ class Standing:
         return max(0.0, self.budget.most[measure] - self.taken(measure))
 
     def need(self, need: Need) -> dict[Measure, float]:
+        """Return what a queued job has to have room for, as far as that can be told.
+
+        That is all of it, so that nothing depends on how near the period's end is; of a job longer than a period only
+        what falls into this one, and of one that is planned for a later one nothing.
+        """
+        if need.start >= self.period.end:
+            return {}
+        is_longer = need.end - need.start > self.period.end - self.period.start
+        return self.inside(need) if is_longer else {key: own for key, own in need.amounts.items() if own is not None}
+
+    def inside(self, need: Need) -> dict[Measure, float]:
         """Return what is expected to fall into the period, as far as that can be told."""
         share = self.period.share(need.start, need.end)
         return {measure: amount * share for measure, amount in need.amounts.items() if amount is not None}

@@ -68,6 +68,9 @@ class ReasonCode(StrEnum):
 # Why a job starts at once that no cleaner hour could be chosen for.
 FORCED = (ReasonCode.DEADLINE, ReasonCode.NO_FORECAST, ReasonCode.FORECAST_TOO_SHORT, ReasonCode.NO_LIMIT_LEFT)
 
+# Why a job starts that its user, or the site, did not want to wait for a cleaner hour.
+WISHED = (ReasonCode.CLEAN_ENOUGH, ReasonCode.NOT_WORTH_WAITING, ReasonCode.ASKED_NOW)
+
 SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.CLEANEST_WINDOW: "waits for the cleanest free window before its latest start: {window}, {below}",
     ReasonCode.NOW_IS_CLEANEST: "now is the cleanest free window before its latest start: {window}",

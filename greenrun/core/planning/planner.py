@@ -14,7 +14,7 @@ from functools import partial
 from greenrun.core.carbon.intensity import Series, SeriesId
 from greenrun.core.jobs.dependencies import blocked, crowded_out, predecessors
 from greenrun.core.jobs.job import Job
-from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.jobs.reasons import WISHED, ReasonCode, because
 from greenrun.core.planning.arrivals.response import ExpectedArrivals
 from greenrun.core.planning.assemble import assemble_plan
 from greenrun.core.planning.capacity import EPSILON_S, Pool, all_pools, pools_of, shut_out, too_few, until_back
@@ -207,6 +207,8 @@ def _due_since(job: Job, situation: Situation) -> datetime | None:
         return slipped  # it stays due for as long as it takes
     if last.pieces:  # it runs in parts that others leave it; at once and in one go it would displace them
         return None
+    if job.id in situation.thrifty and last.reason.code in WISHED:
+        return None  # that plan did not know yet that it has to spare a budget
     since = last.due or last.start
     return since if situation.now - situation.options.due_grace <= since <= situation.now else None
 
