@@ -39,6 +39,7 @@ from greenrun.engine.ports import BookStore, WorkStore
 AGAIN_AFTER = timedelta(minutes=1)  # while something runs
 PRICES_AHEAD = timedelta(days=8)
 HOUR = timedelta(hours=1)
+PER_JOB = timedelta(milliseconds=1)  # of the queue: how long a decision holds while nothing but submissions come
 _APART = 4  # hours without change between two that are read in one go
 
 Price = Callable[[datetime, datetime], Steps]
@@ -90,11 +91,15 @@ class BudgetKeeper:
         self.standings: Mapping[Owner, Standing] = {}
         self._seen: tuple[object, ...] = ()
         self._again_at: datetime | None = None
+        self._decided_at: datetime | None = None
+        self._live: frozenset[int] = frozenset()
+        self._known: set[int] = set()  # the queued jobs that were looked at
         self._rates = UseRates(pue=options.pue, gpu_power_w=options.gpu_power_w)
         self._rates_of: tuple[object, ...] = ()
+        self._rates_version = 0
         self._thrifty_since: dict[tuple[Owner, str], datetime] = {}
         self._needs: dict[int, tuple[tuple[object, ...], Need]] = {}
-        self._last_id = 0
+        self._owners_of: dict[tuple[str, str], tuple[Owner, ...]] = {}
 
     @property
     def rules(self) -> Budgets:
@@ -122,11 +127,28 @@ class BudgetKeeper:
         )
         if is_same and self._again_at is not None and now < self._again_at and not self._charges.is_over(now):
             return
+        if self._may_wait(present, now):
+            return
         self._charges.refresh(present.live, now, self._rates_at(present.outlook, now))
-        self._seen = seen
+        self._seen, self._decided_at = seen, now
+        self._live = frozenset(run.id for run, _ in present.live)
         self._decide(present, now)
         again = [now + AGAIN_AFTER] if present.live or self._charges.has_news else []
         self._again_at = min([*again, *filter(None, [self._charges.ends_at])])
+
+    def _may_wait(self, present: Present, now: datetime) -> bool:
+        """Whether all that is new since the last decision are jobs that were considered by themselves.
+
+        The longer the queue, the longer a decision takes, and the longer the next one then waits.
+        """
+        if self._decided_at is None or self._charges.is_over(now):
+            return False
+        is_soon = self._decided_at <= now < self._decided_at + len(present.queued) * PER_JOB
+        _, made_at, outlook = self._seen
+        if not is_soon or made_at != present.plan.made_at or outlook is not present.outlook:
+            return False
+        is_live_same = self._live == {run.id for run, _ in present.live}
+        return is_live_same and all(job.id in self._known for job in present.queued)
 
     def consider(self, jobs: Sequence[Job], now: datetime, *, are_known: bool = False) -> Mapping[int, Reason]:
         """Return which of these jobs, that are about to be stored, would wait, with those that wait already.
@@ -147,8 +169,8 @@ class BudgetKeeper:
         for ask in asks:
             if why := judge(ask, standings, self._options.default_max_delay, self._budgets.currency):
                 withheld[ask.job.id] = why.reason
-                if why.refusal and not are_known:
-                    problems.append(("", why.refusal))
+                if not are_known and (refusal := why.refusal()):
+                    problems.append(("", refusal))
         if problems:
             rows = [InputProblem(field=name, message=text) for name, text in dict.fromkeys(problems)]
             raise InvalidJob("; ".join(map(str, rows)), rows)
@@ -160,10 +182,15 @@ class BudgetKeeper:
             return
         new = list(jobs)
         standings = {owner: _copied(row) for owner, row in self._standings_for(new, now).items()}
+        withheld = dict[int, Reason]()
         for job in new:
-            if ask := self._ask(job, None, is_later=bool(job.spec.after), now=now):
-                judge(ask, standings, self._options.default_max_delay, self._budgets.currency)
+            ask = self._ask(job, None, is_later=bool(job.spec.after), now=now)
+            why = ask and judge(ask, standings, self._options.default_max_delay, self._budgets.currency)
+            if why:
+                withheld[job.id] = why.reason
         self.standings = {**self.standings, **standings}
+        self.withheld = {**self.withheld, **withheld} if withheld else self.withheld
+        self._known |= {job.id for job in new}
 
     def expected(self, spec: JobSpec, user: str, row: Placement | None, now: datetime) -> Need:
         """Return what a job is expected to use: at its place, else in the cleanest hours of the time it has."""
@@ -186,7 +213,7 @@ class BudgetKeeper:
             if job.cancel_requested:
                 continue
             if job.held:
-                for owner in self._budgets.owners(job.user, job.spec.project):
+                for owner in self._owners(job):
                     standings[owner].jobs_queued += 1
                 continue
             is_later = job.id in crowded or job.earliest_start > now or blocked(job, present.states) is not None
@@ -198,14 +225,12 @@ class BudgetKeeper:
         thrifty = {ask.job.id for ask in asks if any(self._is_thrifty(standings[owner]) for owner in ask.owners)}
         asks = [self._thrifty(ask, standings, present.plan, now) if ask.job.id in thrifty else ask for ask in asks]
         found = judge_all(asks, standings, self._options.default_max_delay, self._budgets.currency)
-        withheld = {job_id: row.reason for job_id, row in found.items()}
-        if withheld != self.withheld:
-            self.withheld = withheld
+        self.withheld = {job_id: row.reason for job_id, row in found.items()}
         if thrifty != self.thrifty:
             self.thrifty = frozenset(thrifty)
         self.standings, self.renewed = standings, renewed
-        queued = {job.id for job in present.queued}
-        self._needs = {job_id: row for job_id, row in self._needs.items() if job_id in queued}
+        self._known = {job.id for job in present.queued}
+        self._needs = {job_id: row for job_id, row in self._needs.items() if job_id in self._known}
 
     def _made_standings(self, present: Present, now: datetime) -> dict[Owner, Standing]:
         """Return how all budgets stand that anybody uses or that are set by name, without queued jobs."""
@@ -217,7 +242,7 @@ class BudgetKeeper:
         for run, job in present.live:
             end = max(now, present.expected_end(run, job))
             need = self._rates.need(job, now, end, end - now)
-            for owner in self._budgets.owners(job.user, job.spec.project):
+            for owner in self._owners(job):
                 standing = found[owner]
                 standing.gpus_held += len(run.devices)
                 for measure, amount in standing.inside(need).items():
@@ -238,18 +263,24 @@ class BudgetKeeper:
         )
 
     def _standings_for(self, jobs: Sequence[Job], now: datetime) -> dict[Owner, Standing]:
-        owners = {owner for job in jobs for owner in self._budgets.owners(job.user, job.spec.project)}
+        owners = {owner for job in jobs for owner in self._owners(job)}
         return {owner: self.standings.get(owner) or self._standing(owner, now, ()) for owner in owners}
 
+    def _owners(self, job: Job) -> tuple[Owner, ...]:
+        key = (job.user, job.spec.project)
+        if key not in self._owners_of:
+            self._owners_of[key] = self._budgets.owners(*key)
+        return self._owners_of[key]
+
     def _ask(self, job: Job, row: Placement | None, *, is_later: bool, now: datetime) -> Ask | None:
-        owners = self._budgets.owners(job.user, job.spec.project)
+        owners = self._owners(job)
         return Ask(job=job, owners=owners, need=self._need(job, row, now), is_later=is_later) if owners else None
 
     def _need(self, job: Job, row: Placement | None, now: datetime) -> Need:
         """Return what a job is expected to use at its place, else in the cleanest hours of the time it has."""
-        key = (job.spec, job.progress, row, self._rates_of, None if row else now.replace(minute=0, second=0))
+        key = (job.spec, job.progress, row, self._rates_version)
         known = self._needs.get(job.id)
-        if known is not None and all(a is b or a == b for a, b in zip(known[0], key, strict=True)):
+        if known is not None and known[0] == key:
             return known[1]
         if row is not None:
             ran = sum((end - start for start, end in row.intervals), timedelta(0))
@@ -307,6 +338,7 @@ class BudgetKeeper:
             price = self._price(hour, hour + PRICES_AHEAD) if self._price else None
             self._rates = replace(self._rates, outlook=outlook, price=price, known_g={})
             self._rates_of = (outlook, hour)
+            self._rates_version += 1
         return self._rates
 
 

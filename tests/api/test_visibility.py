@@ -49,6 +49,8 @@ TABLE: dict[str, tuple[dict[Sharing, int], Any]] = {
     "POST /v1/jobs/hold": (CHANGE, ORDER),
     "POST /v1/jobs/release": (CHANGE, ORDER),
     "POST /v1/jobs/start-now": (CHANGE, ORDER),
+    "POST /v1/jobs/approve": (ROLE, ORDER),
+    "GET /v1/budgets": (ALL_SAME, None),
     "POST /v1/jobs/edit": (CHANGE, {**ORDER, "changes": {"priority": 1}}),
     "POST /v1/jobs/requeue": (CHANGE, {"ids": [2]}),
     "POST /v1/jobs/1/edit": (CHANGE, {"priority": 1}),

@@ -5,7 +5,7 @@ first, then by priority, whoever is to start at once, the tightest limit, and su
 ones pass, since what is left of a period would serve nobody otherwise.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -17,7 +17,7 @@ from greenrun.core.budgets.charges import ASSUMED_CPU_W, ASSUMED_GPU_W, Amount, 
 from greenrun.core.budgets.expected_use import Need
 from greenrun.core.formatting import count_text, instant_text
 from greenrun.core.jobs.job import Job
-from greenrun.core.jobs.reasons import Reason, ReasonCode, because
+from greenrun.core.jobs.reasons import DeferredSentence, Reason, ReasonCode, because
 
 _ROUNDING = 1e-9  # of a limit: sums that are above it by less are at it
 _NO_LIMIT = datetime.max.replace(tzinfo=UTC)
@@ -73,10 +73,8 @@ class Standing:
         That is all of it, so that nothing depends on how near the period's end is; of a job longer than a period only
         what falls into this one, and of one that is planned for a later one nothing.
         """
-        if need.start >= self.period.end:
-            return {}
-        is_longer = need.end - need.start > self.period.end - self.period.start
-        return self.inside(need) if is_longer else {key: own for key, own in need.amounts.items() if own is not None}
+        share = self._share(need)
+        return {key: own * share for key, own in need.amounts.items() if own is not None and share}
 
     def inside(self, need: Need) -> dict[Measure, float]:
         """Return what is expected to fall into the period, as far as that can be told."""
@@ -85,12 +83,10 @@ class Standing:
 
     def lacking(self, need: Need) -> Measure | None:
         """Return the first measure that has no room for it; None where all have."""
-        if not self.budget.most:
-            return None
-        mine = self.need(need)
-        for measure, most in self.budget.most.items():
-            own = mine.get(measure, 0.0)
-            if own > 0 and self.taken(measure) + own > most * (1 + _ROUNDING):
+        share = self._share(need) if self.budget.most else 0.0
+        for measure, most in self.budget.most.items() if share else ():
+            own = need.amounts[measure]
+            if own and self.taken(measure) + own * share > most * (1 + _ROUNDING):
                 return measure
         return None
 
@@ -99,15 +95,22 @@ class Standing:
         ran_s = max(1.0, (need.end - need.start).total_seconds())
         share = min(1.0, (self.period.end - self.period.start).total_seconds() / ran_s)
         for measure, most in self.budget.most.items():
-            amount = need.amounts.get(measure)
+            amount = need.amounts[measure]
             if amount is not None and amount * share > most * (1 + _ROUNDING):
                 return measure
         return None
 
     def take(self, need: Need, sign: int = 1) -> None:
         """Set aside what a queued job is expected to use."""
-        for measure, amount in self.need(need).items():
-            self.queued[measure] = self.queued.get(measure, 0.0) + sign * amount
+        share = self._share(need) * sign if self.budget.most else 0.0
+        for measure in self.budget.most if share else ():
+            self.queued[measure] = self.queued.get(measure, 0.0) + (need.amounts[measure] or 0.0) * share
+
+    def _share(self, need: Need) -> float:
+        if need.start >= self.period.end:
+            return 0.0
+        is_longer = need.end - need.start > self.period.end - self.period.start
+        return self.period.share(need.start, need.end) if is_longer else 1.0
 
     def lacks_gpus(self, job: Job) -> bool:
         """Whether its quota has no room for a job's GPUs beside those that are held or promised."""
@@ -129,7 +132,7 @@ class Withheld(NamedTuple):
     """Why a job waits, and what to say instead to whoever submits it where that is refused."""
 
     reason: Reason
-    refusal: str = ""
+    refusal: Callable[[], str] = str
 
 
 def judge_all(
@@ -186,40 +189,71 @@ def _turn(ask: Ask) -> tuple[bool, int, bool, datetime, datetime, int]:
 
 def _is_exempt(job: Job, standing: Standing, default_max_delay: timedelta) -> bool:
     """Whether a job may go over the budget: an admin lets it, or the site puts limits first and it would miss one."""
-    if job.over_budget:
-        return True
-    is_pressed = job.has_limit and job.latest_start(default_max_delay) < standing.period.end
-    return standing.budget.keep_limits and is_pressed
+    if job.over_budget or not standing.budget.keep_limits:
+        return job.over_budget
+    return job.has_limit and job.latest_start(default_max_delay) < standing.period.end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shortage:
+    """What a budget lacked for a job when that was looked at."""
+
+    job: Job
+    need: Need
+    owner: Owner
+    budget: Budget
+    period: CalendarPeriod
+    measure: Measure
+    own: float
+    taken: float
+    currency: str | None
+
+    def reason(self) -> Reason:
+        """Return why the job waits."""
+        limit = self.job.own_limit
+        is_late = limit is not None and self.period.end + self.job.remaining > limit
+        risk = f"; so it will miss its limit of {instant_text(limit)}" if is_late else ""
+        details = {"at": instant_text(self.period.end), "owner": self.owner.text, "left": self._left(), "risk": risk}
+        if self.code is ReasonCode.BUDGET_APPROVAL:
+            return because(self.code, job=self.job.id, **details)
+        return because(self.code, **details)
+
+    def refusal(self) -> str:
+        """Return what to say to whoever submits the job, where that is refused; else nothing."""
+        if self.budget.over is not OverBudget.REFUSE:
+            return ""
+        return (
+            f"the budget of {self.owner.text} has no room for the job: {self._left()}; submit it from "
+            f"{instant_text(self.period.end)} on, when that begins anew"
+        )
+
+    @property
+    def code(self) -> ReasonCode:
+        """Return what it waits for."""
+        return ReasonCode.BUDGET_APPROVAL if self.budget.over is OverBudget.ASK else ReasonCode.BUDGET_SPENT
+
+    def _left(self) -> str:
+        most, taken = (
+            amount_text(amount, self.measure, self.currency) for amount in (self.budget.most[self.measure], self.taken)
+        )
+        return (
+            f"of {most} this {self.budget.period} {taken} are used or set aside for jobs before it, "
+            f"and it is expected to take {need_text(self.need, self.own, self.measure, self.currency)}"
+        )
 
 
 def _over_budget(ask: Ask, standing: Standing, measure: Measure, currency: str | None) -> Withheld:
-    job, most = ask.job, standing.budget.most[measure]
-    needs = need_text(ask.need, standing.need(ask.need)[measure], measure, currency)
-    left = (
-        f"of {amount_text(most, measure, currency)} this {standing.budget.period} "
-        f"{amount_text(standing.taken(measure), measure, currency)} are used or set aside for jobs before it, "
-        f"and it is expected to take {needs}"
-    )
-    limit = job.own_limit
-    is_late = limit is not None and standing.period.end + job.remaining > limit
-    risk = f"; so it will miss its limit of {instant_text(limit)}" if is_late else ""
-    at, owner = instant_text(standing.period.end), standing.owner.text
-    details = {"at": at, "owner": owner, "left": left, "risk": risk}
-    if standing.budget.over is OverBudget.ASK:
-        return Withheld(because(ReasonCode.BUDGET_APPROVAL, job=job.id, **details))
-    is_refused = standing.budget.over is OverBudget.REFUSE
-    refusal = f"the budget of {owner} has no room for the job: {left}; submit it from {at} on, when that begins anew"
-    return Withheld(because(ReasonCode.BUDGET_SPENT, **details), refusal if is_refused else "")
+    lack = _Shortage(
+        job=ask.job, need=ask.need, owner=standing.owner, budget=standing.budget, period=standing.period,
+        measure=measure, own=standing.need(ask.need)[measure], taken=standing.taken(measure), currency=currency,
+    )  # fmt: skip
+    return Withheld(DeferredSentence(lack.code, lack.reason), lack.refusal)
 
 
 def _over_quota(job: Job, standing: Standing) -> Reason:
-    return because(
-        ReasonCode.GPU_QUOTA,
-        owner=standing.owner.text,
-        limit=count_text(standing.budget.gpus or 0, "GPU"),
-        taken=standing.gpus_held + standing.gpus_taken,
-        needs=job.spec.gpus,
-    )
+    limit, taken = count_text(standing.budget.gpus or 0, "GPU"), standing.gpus_held + standing.gpus_taken
+    details = {"owner": standing.owner.text, "limit": limit, "taken": taken, "needs": job.spec.gpus}
+    return DeferredSentence(ReasonCode.GPU_QUOTA, lambda: because(ReasonCode.GPU_QUOTA, **details))
 
 
 def problems_of(
@@ -234,9 +268,8 @@ def problems_of(
             standing = standings[owner]
             most, gpus = standing.budget.gpus, ask.job.spec.gpus
             if most is not None and gpus > most:
-                found["gpus", f"{owner.text} may hold {count_text(most, 'GPU')} at once, and the job needs {gpus}"] = (
-                    None
-                )
+                may = f"{owner.text} may hold {count_text(most, 'GPU')} at once"
+                found["gpus", f"{may}, and the job needs {gpus}"] = None
             measure = None if standing.budget.over is OverBudget.ASK else standing.never_fits(ask.need)
             if measure is not None:
                 takes = need_text(ask.need, ask.need.amounts[measure] or 0.0, measure, currency)

@@ -201,6 +201,22 @@ class DeferredReason(Reason):
         return Reason, (self.code, self.text)
 
 
+class DeferredSentence(DeferredReason):
+    """A deferred reason of which the code is known already."""
+
+    __slots__ = ("_code",)
+    _code: ReasonCode
+
+    def __init__(self, code: ReasonCode, work_out: Callable[[], Reason]) -> None:
+        super().__init__(work_out)
+        object.__setattr__(self, "_code", code)
+
+    @property
+    def code(self) -> ReasonCode:
+        """Its code."""
+        return self._code
+
+
 def because(code: ReasonCode, /, **details: object) -> Reason:
     """Return the reason with its sentence filled in; a missing detail is a KeyError, found by the tests."""
     return Reason(code, SENTENCES[code].format(**details))
