@@ -41,6 +41,8 @@ ENDS_BY_ITSELF = {
     ReasonCode.CLEANEST_WINDOW, ReasonCode.SHARED_WINDOW, ReasonCode.SUSPENDED,  # ... at a planned hour
     ReasonCode.RETRY_PAUSE, ReasonCode.RETRYING, ReasonCode.CHECKPOINTED,  # ... after a pause that has a limit
     ReasonCode.ARRAY_FULL, ReasonCode.WAITS_FOR, ReasonCode.RESOURCES_BUSY,  # ... with a job that has its own reason
+    ReasonCode.GPU_QUOTA,  # ... likewise
+    ReasonCode.BUDGET_SPENT, ReasonCode.BUDGET_APPROVAL,  # ... when the budget begins anew
     ReasonCode.HELD, ReasonCode.CANCEL_REQUESTED,  # ... as its user wants it
 }  # fmt: skip
 # Those of runs, and of jobs that have ended.
