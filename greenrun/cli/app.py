@@ -42,7 +42,7 @@ COMMANDS = {
     "zones": ("greenrun.cli.grid.zones:zones", "List the zones that sources serve."),
     "history": ("greenrun.cli.grid.history:app", "Add to what is known of the past."),
     "report": ("greenrun.cli.report:report", "Report energy and emissions of a period."),
-    "budget": ("greenrun.cli.budget:budget", "Show what is left of budgets and quotas."),
+    "budget": ("greenrun.cli.budgets.budget:budget", "Show what is left of budgets and quotas."),
     "estimate": ("greenrun.cli.estimate:estimate", "Estimate a job's energy and emissions before it runs."),
     "measure": ("greenrun.cli.measure:measure", "Measure what a command, or a while, uses."),
     "simulate": ("greenrun.cli.simulate:simulate", "Compare policies on recorded jobs and a recorded grid."),

@@ -60,7 +60,7 @@ from greenrun.daemon.wiring import (
     open_providers,
     report_settings,
 )
-from greenrun.engine.budget_keeper import BudgetKeeper
+from greenrun.engine.budgets.budget_keeper import BudgetKeeper
 from greenrun.engine.engine import Engine
 from greenrun.engine.planning import Admission, Urgency
 from greenrun.engine.ports import OpenExecutor

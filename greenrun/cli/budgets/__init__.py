@@ -1,0 +1,1 @@
+"""Budgets on the terminal."""
