@@ -42,12 +42,14 @@ def run_limited(
     stderr: bool = False,
     nice: int = 0,
     is_over: Callable[[], bool] = lambda: False,
+    asked_first_s: float = 0.0,
 ) -> Ended:
     """Run a command without a shell, with `given` as its input, and return how it ended; it never raises OSError.
 
     It has only that environment. Of its output (with `stderr`, of its messages too) no more than `most_bytes` are
     taken. It is killed with all that it started, whatever group or session that is in by then, once it has ended,
-    takes longer than `timeout_s`, or writes more, or once `is_over` says that nobody waits for it any more.
+    takes longer than `timeout_s`, or writes more, or once `is_over` says that nobody waits for it any more. One that
+    ends what it started by itself is asked to with TERM, and has `asked_first_s` for it before that.
     """
     mark = secrets.token_hex(16)
     try:
@@ -71,6 +73,8 @@ def run_limited(
     except OSError as exc:
         trouble = f"cannot be watched ({exc})"
     finally:
+        if asked_first_s:
+            _ask_to_end(process.pid, asked_first_s)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # its leader is not reaped yet, so the pid is still its own
         code = process.wait()
@@ -82,6 +86,19 @@ def run_limited(
     elif len(output) > most_bytes:
         trouble = f"wrote more than {most_bytes // 1024} KiB and was killed"
     return Ended(output=(output or b"")[:most_bytes], code=code, trouble=trouble)
+
+
+def _ask_to_end(pid: int, limit_s: float) -> None:
+    """Send TERM, and wait for the end; it is not reaped, so that its number stays its own."""
+    with suppress(OSError):
+        ended = os.pidfd_open(pid)
+        try:
+            os.kill(pid, signal.SIGTERM)
+            poll = select.poll()
+            poll.register(ended, select.POLLIN)
+            poll.poll(limit_s * 1000)
+        finally:
+            os.close(ended)
 
 
 def _file_of(given: bytes) -> int:

@@ -1,6 +1,7 @@
 """Send one notification: to a command, to a server, or by the site's sendmail; each within its time."""
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from email.message import EmailMessage
 from email.policy import default
@@ -8,12 +9,14 @@ from email.utils import format_datetime
 
 from greenrun.core.parsing import parse_instant
 from greenrun.limited_process import ENVIRONMENT, run_limited
+from greenrun.notifications import hook_supervisor
 from greenrun.notifications.hook import USER, Failure, Hook, HookKind
 from greenrun.notifications.message import Notification
 
 MOST_OUTPUT = 64 * 1024  # of a command, which is killed when it writes more
 SHOWN = 200  # characters of an answer or of a command's output that are told
 NICE = 5
+ASKED_FIRST_S = 5.0  # for its supervisor to end what a command has started
 
 _LOCAL_PART = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -77,7 +80,7 @@ def _run_command(
     hook: Hook, command: tuple[str, ...], given: bytes, own: Mapping[str, str], is_over: Callable[[], bool]
 ) -> Failure:
     ended = run_limited(
-        command,
+        [sys.executable, "-I", "-S", "-X", "utf8", hook_supervisor.__file__, *command],
         timeout_s=hook.timeout.total_seconds(),
         most_bytes=MOST_OUTPUT,
         environment={**ENVIRONMENT, **own},
@@ -85,7 +88,10 @@ def _run_command(
         stderr=True,
         nice=NICE,
         is_over=is_over,
+        asked_first_s=ASKED_FIRST_S,
     )
+    if ended.code == hook_supervisor.NOT_STARTED and ended.output.startswith(hook_supervisor.MARK.encode()):
+        return f"its command cannot be started ({_said(ended.output)[len(hook_supervisor.MARK) :]})"
     if ended.trouble:
         return f"its command {ended.trouble}"
     if ended.code:
@@ -94,6 +100,10 @@ def _run_command(
 
 
 def _shown(output: bytes) -> str:
-    said = " ".join(output.decode("utf-8", "replace").split())
-    plain = "".join(sign if sign.isprintable() else "?" for sign in said)[:SHOWN]
+    plain = _said(output)
     return f" ({plain})" if plain else ""
+
+
+def _said(output: bytes) -> str:
+    said = " ".join(output.decode("utf-8", "replace").split())
+    return "".join(sign if sign.isprintable() else "?" for sign in said)[:SHOWN]

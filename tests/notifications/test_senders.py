@@ -75,6 +75,24 @@ def test_what_a_command_leaves_in_the_background_is_ended_with_it(tmp_path: Path
     until(lambda: not _is_alive(int(pids.read_text())), "what it left is gone")
 
 
+@pytest.mark.parametrize("end", ["exit 0", "sleep 1000"])
+def test_what_leaves_its_session_its_environment_and_its_parents_ends_with_the_command(
+    tmp_path: Path, end: str
+) -> None:
+    pids = tmp_path / "pids"
+    hide = f"setsid env -i sh -c 'echo $$ > {pids}; exec sleep 1000' > /dev/null 2>&1 < /dev/null"
+    command = script(tmp_path, f"({hide} &)\nwhile [ ! -s {pids} ]; do sleep 0.02; done\n{end}")
+    timeout = LONG if end == "exit 0" else timedelta(seconds=3)
+
+    def judge() -> bool:
+        failure = send(hook(command=command, timeout=timeout), told())
+        assert (failure is None) == (end == "exit 0")
+        return pids.exists() and bool(pids.read_text().strip())
+
+    until(judge, "the command got as far as to start something", limit_s=HANGS_S)
+    assert not _is_alive(int(pids.read_text()))
+
+
 def test_a_command_that_floods_its_output_is_killed(tmp_path: Path) -> None:
     failure = send(hook(command=script(tmp_path, "exec yes"), timeout=LONG), told())
     assert failure == f"its command wrote more than {MOST_OUTPUT // 1024} KiB and was killed"
