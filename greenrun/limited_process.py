@@ -115,11 +115,12 @@ def _file_of(given: bytes) -> int:
 def _limit(timeout_s: float, nice: int) -> None:
     """Have the kernel kill it if this process is killed, and hold it to the processor time that it can use at most."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.nice(nice)
-    for kind, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, int(timeout_s) + 1)):
-        hard = resource.getrlimit(kind)[1]
-        least = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (least, least))
+    with suppress(OSError):  # the sandbox of the daemon's unit allows neither; the time is bounded all the same
+        os.nice(nice)
+        for kind, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, int(timeout_s) + 1)):
+            hard = resource.getrlimit(kind)[1]
+            least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            resource.setrlimit(kind, (least, least))
 
 
 def _end_marked(mark: str) -> None:

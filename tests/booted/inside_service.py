@@ -273,6 +273,24 @@ def test_jobs_go_on_while_the_service_is_stopped() -> None:
     assert ended["runs"][-1]["exit_code"] == 5
 
 
+def test_a_hook_is_told_in_the_daemons_sandbox_and_nothing_of_it_is_left() -> None:
+    said, script = Path("/var/lib/greenrun/hook-said"), Path("/usr/local/sbin/hook")
+    hide = f"setsid env -i sh -c 'echo $$ >{said}; exec sleep 1000' >/dev/null 2>&1 </dev/null"
+    script.write_text(f"#!/bin/sh\n({hide} &)\nwhile [ ! -s {said} ]; do sleep 0.02; done\ncat >{said}.json\n")
+    script.chmod(0o755)
+    before = CONFIG.read_text()
+    CONFIG.write_text(
+        f'{before}\n[notify.script]\nkind = "command"\nevents = ["ended"]\njobs = "all"\ncommand = ["{script}"]\n'
+    )
+    run("systemctl", "reload", "greenrun")
+    until(lambda: run(GREENRUN, "list", user="alice", code=None).returncode == 0, "it answers again")
+    mine = submit("alice", "--gpus", "0", script="exit 3")
+    wait_for(mine, "failed")
+    until(lambda: (Path(f"{said}.json").exists() and f'"id":{mine}' in Path(f"{said}.json").read_text()) or None)
+    until(lambda: not Path(f"/proc/{said.read_text().strip()}").exists(), "what it left is gone")
+    CONFIG.write_text(before)
+
+
 def test_a_reload_takes_all_settings_or_none() -> None:
     def status() -> str:
         return run("systemctl", "show", "--property=StatusText", "--value", "greenrun").stdout
