@@ -63,15 +63,17 @@ def hold_for_slipped(
         start_s, pool = min(found)
         mw = demands.of_power(row, pool)
         if start_s > now_s + EPSILON_S:
-            for lines in (taken, seen):
-                hold(lines[pool], now_s, start_s, units, mw)
+            hold(seen[pool], now_s, start_s, units, mw, also=taken[pool])
         seen[pool].reserve(start_s, start_s + length_s, units, mw)
 
 
-def hold(line: Timeline, begin_s: float, end_s: float, units: int, mw: int) -> None:
-    """Take of units and power what is free over `[begin_s, end_s)`, at most so much."""
+def hold(line: Timeline, begin_s: float, end_s: float, units: int, mw: int, also: Timeline | None = None) -> None:
+    """Take of units and power what is free over `[begin_s, end_s)`, at most so much; as much of `also`."""
+    lines = [line] if also is None else [line, also]
     for since_s, until_s, free in line.free_between(begin_s, end_s):
-        line.reserve(since_s, until_s, min(units, free))
-    if mw and line.power is not None:
-        for since_s, until_s, free in line.power.free_between(begin_s, end_s):
-            line.power.reserve(since_s, until_s, min(mw, free))
+        for each in lines:
+            each.reserve(since_s, until_s, min(units, free))
+    for since_s, until_s, free in line.power.free_between(begin_s, end_s) if mw and line.power is not None else ():
+        for power in (each.power for each in lines):
+            if power is not None:
+                power.reserve(since_s, until_s, min(mw, free))
