@@ -12,6 +12,7 @@ from greenrun.core.carbon.intensity import Kind, SeriesId
 from greenrun.core.energy.ledger import Entry, Priced
 from greenrun.core.energy.model import Component, Quality, Slice
 from greenrun.core.errors import InputProblem, InvalidJob
+from greenrun.core.formatting import iso_text
 from greenrun.core.jobs.access import AccessRules, Sharing
 from greenrun.core.jobs.job import Event, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
@@ -66,9 +67,12 @@ TABLE: dict[str, tuple[dict[Sharing, int], Any]] = {
     "GET /v1/ledger": (LIST, None),
     "GET /v1/stray-runs": (LIST, None),
     "GET /v1/drains": (LIST, None),
+    "GET /v1/reservations": (LIST, None),
     "GET /metrics": (LIST, None),
     "POST /v1/drain": (ROLE, {}),
     "POST /v1/resume": (ROLE, {}),
+    "POST /v1/reservations": (ROLE, {"gpus": ["0"], "end": iso_text(NOW + HOUR)}),
+    "POST /v1/reservations/1/end": (ROLE, None),
     "POST /v1/stray-runs/12.1/end": (ROLE, None),
     "POST /v1/history/import": (
         ROLE, {"provider": "x", "step_s": 1800, "parts": [{"slots": [["2026-03-01T00:00Z", 1.0]]}]}
@@ -143,7 +147,7 @@ def test_the_table_has_every_route() -> None:
     known = {f"{method.upper()} {path}" for path, item in World().app.openapi()["paths"].items() for method in item}
     tabled = {
         route.partition("?")[0].replace("/jobs/1", "/jobs/{job_id}").replace("/jobs/2", "/jobs/{job_id}")
-        .replace("12.1", "{run}") for route in TABLE
+        .replace("12.1", "{run}").replace("/reservations/1", "/reservations/{number}") for route in TABLE
     }  # fmt: skip
     assert tabled | ELSEWHERE == known
 
