@@ -333,7 +333,6 @@ class FakeJobs:
         return Counter(job.state for job in self.store.kept.values())
 
 
-@dataclass
 class FakeReservations:
     """Keeps reservations in memory."""
 
@@ -355,6 +354,7 @@ class FakeReservations:
         return found
 
 
+@dataclass
 class FakeStrays:
     """Stray runs that end when they are told to."""
 
