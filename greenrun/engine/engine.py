@@ -275,6 +275,8 @@ class Engine:
 
     def revise(self, jobs: Sequence[Job], now: datetime) -> None:
         """Show in the plan at once that users want something else of these jobs; a new plan follows."""
+        self.budgets.let_go({job.id for job in jobs if job.over_budget})
+        self.planning.considered = self.budgets.withheld
         with self.planning.unseen():
             self.planning.revise(jobs, self._queue.awaited(job.spec for job in jobs), now)
             self.planning.settle(lambda: self.situation(now))

@@ -32,7 +32,7 @@ from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.jobs.dependencies import blocked, crowded_out
 from greenrun.core.jobs.history import GpuTime
 from greenrun.core.jobs.job import Job, JobSpec, Run, State
-from greenrun.core.jobs.reasons import Reason
+from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.core.planning.model import Options, Placement, Plan
 from greenrun.engine.ports import BookStore, WorkStore
 
@@ -40,6 +40,7 @@ AGAIN_AFTER = timedelta(minutes=1)  # while something runs
 PRICES_AHEAD = timedelta(days=8)
 HOUR = timedelta(hours=1)
 PER_JOB = timedelta(milliseconds=1)  # of the queue: how long a decision holds while nothing but submissions come
+OF_BUDGETS = (ReasonCode.BUDGET_SPENT, ReasonCode.BUDGET_APPROVAL)
 _APART = 4  # hours without change between two that are read in one go
 
 Price = Callable[[datetime, datetime], Steps]
@@ -191,6 +192,12 @@ class BudgetKeeper:
         self.standings = {**self.standings, **standings}
         self.withheld = {**self.withheld, **withheld} if withheld else self.withheld
         self._known |= {job.id for job in new}
+
+    def let_go(self, job_ids: Collection[int]) -> None:
+        """Withhold these jobs, which an admin lets go, for their budgets no longer."""
+        gone = {job_id for job_id in job_ids if (why := self.withheld.get(job_id)) and why.code in OF_BUDGETS}
+        if gone:
+            self.withheld = {job_id: why for job_id, why in self.withheld.items() if job_id not in gone}
 
     def expected(self, spec: JobSpec, user: str, row: Placement | None, now: datetime) -> Need:
         """Return what a job is expected to use: at its place, else in the cleanest hours of the time it has."""
