@@ -261,10 +261,12 @@ SAME_CLASS = {
     "Held": "GPUs until a job's end, for a sentence; how long runs held devices, for a report",
     "Log": "a run's, to be shown and to be written",
     "Members": "processes of a run; runs of a group, in a report",
+    "Owner": "of a budget, of what was used in a period",
     "Place": "of a row in a plan, of a host in a report",
     "Problem": "that an input has; that the planner solves, as optimisation calls it",
     "Role": "of a caller, towards a job; of a source, for a zone",
     "Schedule": "the planner's, changed in place; a policy's, as it was played",
+    "Standing": "of a budget, of an account by fair share",
     "Store": "the port, and what the daemon plugs into it",
 }
 LAYERS_OF_ONE_SUBJECT = {
