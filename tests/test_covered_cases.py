@@ -95,7 +95,8 @@ COVERED: Mapping[str, Mapping[str, Sequence[str]]] = {
             "test_what_a_script_leaves_behind_is_ended_and_said"
         ],
         "four GPUs busy with jobs that overrun, `-g 4`, then 24 one-GPU jobs that say 1 s and run 6": [
-            "test_a_large_job_starts_before_most_that_came_after_it_and_overrun_their_estimates",
+            "test_a_large_job_starts_before_all_but_a_first_few_that_came_after_it_and_overrun_their_estimates",
+            "test_no_optimist_passes_a_large_job_on_a_plan_that_was_made_before_its_start_slipped",
             "test_a_large_job_is_overtaken_by_no_more_optimists_once_its_start_has_slipped",
         ],
         "blocker on both GPUs, then `--now --priority` 0, 1000, 1": ["test_jobs_for_now_start_by_priority"],

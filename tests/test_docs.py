@@ -93,6 +93,12 @@ def test_a_command_line_in_a_document_is_one_that_greenrun_knows(name: str, line
     assert {word for word in own if word.startswith("--")} <= options(known[called]) | COMMON
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_command_that_a_sentence_names_is_one_that_there_is(path: Path) -> None:
+    named = re.findall(r"`greenrun\s+([a-z][a-z-]+)", path.read_text())
+    assert set(named) <= {name.split()[0] for name, _ in commands()}
+
+
 @pytest.mark.parametrize("name", ["README.md", "docs/cli.md"])
 def test_the_exit_codes_are_documented(name: str) -> None:
     codes = {command.OK, command.FAILED, command.USAGE, command.NOT_FOUND, command.NOT_PERMITTED, command.NOT_REACHABLE}

@@ -28,6 +28,7 @@ from greenrun.core.planning.decisions import Start, Suspend, decide, expected_en
 from greenrun.core.planning.model import Arrivals, DeviceKind, Options, Placement, Plan, Running, Situation, Waiting
 from greenrun.core.planning.power_cap.power_room import PowerRoom
 from greenrun.core.planning.power_cap.site_power import SitePower
+from greenrun.core.planning.reservation import behind, slipped_in
 from greenrun.core.planning.site_limits.reserved import WeeklyReservation, next_reserved, now_reserved
 from greenrun.engine.anomalies import AnomalyDetector
 from greenrun.engine.availability import Availability
@@ -433,11 +434,22 @@ class Engine:
         if self.power.is_above:
             queued -= {job.id for job in ready if job.spec.gpus}
         room = power and PowerRoom.of(replace(situation, now=now), self.plan)
-        starts = decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued, until=until, power=room)
+        slipped = slipped_in(self.plan, situation) if queued else []
+        due_now = partial(
+            decide,
+            self.plan,
+            now=now,
+            cpu_free=cpu_free,
+            queued=queued,
+            until=until,
+            slipped=slipped,
+            behind=behind(slipped, situation),
+        )
+        starts = due_now(free=free, power=room)
         if taken := self._just_taken(starts, free):
             free = {device: pool for device, pool in free.items() if device not in taken}
             room = power and PowerRoom.of(replace(situation, now=now), self.plan)
-            starts = decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued, until=until, power=room)
+            starts = due_now(free=free, power=room)
         for start in starts:
             self._runs.start(start, now)
         self._tell_pause(ready, now)

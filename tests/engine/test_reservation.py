@@ -89,3 +89,28 @@ def test_small_jobs_still_run_beside_a_large_one_that_waits_for_what_was_foresee
             break
     assert world.launches[1:] == [small, large]
     assert set(store.jobs.job_states([large, small]).values()) == {State.SUCCEEDED}
+
+
+@pytest.mark.parametrize("ends_s", [22.0, 22.5, 23.0])
+@pytest.mark.parametrize("apart_s", [0.3, 0.7])
+def test_no_optimist_passes_a_large_job_on_a_plan_that_was_made_before_its_start_slipped(
+    tmp_path: Path, ends_s: float, apart_s: float
+) -> None:
+    """Four GPUs are busy with jobs that overrun and end together, within what a plan takes for on time."""
+    world, store = World(FLAT, gpus=4), open_store(tmp_path)
+    engine = new_engine(world, store, world.meter())
+    engine.refresh(world.now)
+    blockers, small, large = list[int](), list[int](), 0
+    for quarter in range(240):
+        second = quarter / 4
+        while len(blockers) < 4 and second >= len(blockers) * apart_s:
+            blockers.append(add(store, optimist(1, ends_s - second), world))
+        if second == 20:
+            large = add(store, spec(10, gpus=4, start_now=True), world)
+            small = [add(store, optimist(1, 6), world) for _ in range(24)]
+        engine.tick(world.now)
+        world.now += TICK / 4
+        if large in world.launches:
+            break
+    assert world.launches == [*blockers, large]
+    assert set(small).isdisjoint(world.launches)

@@ -188,10 +188,11 @@ def test_a_database_that_is_deleted_takes_no_job_and_is_told() -> None:
         assert daemon.client.health()["status"] != "ok"
 
 
-def test_a_large_job_starts_before_most_that_came_after_it_and_overrun_their_estimates() -> None:
+def test_a_large_job_starts_before_all_but_a_first_few_that_came_after_it_and_overrun_their_estimates() -> None:
     """Four GPUs are busy with jobs that overrun; then come one for all four, and 24 that say 1 s and run 6.
 
-    Some are let run before the start of the large one has slipped; then GPUs are held for it.
+    Until the start that the large one was first told has passed, each GPU may take one that says it will be done by
+    then, and that runs past it; from then on GPUs are held.
     """
     with short_folder() as folder, Daemon(folder, {"devices": {"emulated": {"gpus": 4}}}) as daemon:
         words = ("submit", "--quiet", "--now", "--duration", "1s")
@@ -208,7 +209,7 @@ def test_a_large_job_starts_before_most_that_came_after_it_and_overrun_their_est
         daemon.cli("cancel", *small)
         for job in small:
             daemon.wait_for(job)
-        assert sum(1 for at in begun if at is not None and at < started) <= 12
+        assert sum(1 for at in begun if at is not None and at < started) <= 4
 
 
 def test_no_job_reads_the_checkpoint_of_one_of_a_database_that_was_moved_away() -> None:

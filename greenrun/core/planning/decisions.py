@@ -64,16 +64,21 @@ def decide(
     queued: Collection[int],
     until: Mapping[str, datetime] = MappingProxyType({}),
     power: PowerRoom | None = None,
+    slipped: Sequence[int] = (),
+    behind: Collection[int] = (),
 ) -> list[Start]:
     """Return the starts of `queued` jobs that are due at `now` and fit, in the plan's order.
 
     `free` maps each device that is free to its pool; a placement takes the first ones of its own pool. One that is
     reserved (`until` tells from when on) is taken only if the run is expected to end before, and then before others,
     which longer runs may need. `power` is what the site's cap leaves, which the starts take of it; None without a cap.
+    The start of `slipped` jobs has slipped since the plan was made: what is free and they need, those `behind` do not
+    get.
     """
     devices, starts = dict(free), []
-    for placement in plan.started_by(now):
-        if placement.job_id not in queued:
+    for placement in _in_turn(plan, now, slipped, behind):
+        is_slipped = placement.job_id in slipped
+        if placement.job_id not in queued and not is_slipped:
             continue
         own = [device for device, pool in devices.items() if pool == placement.pool]
         if until and own:
@@ -82,6 +87,9 @@ def decide(
                 (device for device in own if now + (end - begin) - HARDLY <= until.get(device, NEVER)),
                 key=lambda device: until.get(device, NEVER),
             )
+        if is_slipped and (placement.gpus > len(own) or placement.start > now or placement.job_id not in queued):
+            devices = {device: pool for device, pool in devices.items() if device not in own[: placement.gpus]}
+            continue
         if placement.gpus > len(own) or (not placement.gpus and cpu_free <= 0):
             continue
         if power and not power.take(placement):
@@ -91,6 +99,16 @@ def decide(
         cpu_free -= 0 if placement.gpus else 1
         starts.append(Start(placement=placement, devices=tuple(taken)))
     return starts
+
+
+def _in_turn(plan: Plan, now: datetime, slipped: Sequence[int], behind: Collection[int]) -> Sequence[Placement]:
+    """Return the places that are due, in the plan's order but for slipped jobs, due or not, and those behind them."""
+    due = plan.started_by(now)
+    if not slipped:
+        return due
+    before = [row for row in due if row.job_id not in slipped and row.job_id not in behind]
+    held = [row for job_id in slipped if (row := plan.placement(job_id))]
+    return [*before, *held, *(row for row in due if row.job_id in behind)]
 
 
 def suspensions(plan: Plan, running: Sequence[Running], now: datetime, power: PowerRoom | None = None) -> list[Suspend]:

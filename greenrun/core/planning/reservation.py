@@ -6,12 +6,14 @@ Once its planned start has passed and the GPUs were not there, what they say is 
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
+from greenrun.core.jobs.dependencies import blocked
 from greenrun.core.jobs.job import Job
 from greenrun.core.planning.candidates import Demands
 from greenrun.core.planning.capacity import EPSILON_S, Timeline, copies
-from greenrun.core.planning.model import Situation
+from greenrun.core.planning.model import Plan, Situation
 
 
 def slipped_since(job: Job, situation: Situation) -> datetime | None:
@@ -25,8 +27,40 @@ def slipped_since(job: Job, situation: Situation) -> datetime | None:
     since = last.due or last.start
     if job.spec.start_now and last.promised:
         since = min(since, last.promised[0])
+    if since > situation.now:
+        return None
     is_pressed = job.spec.start_now or job.latest_start(situation.options.default_max_delay) <= situation.now
-    return since if is_pressed and since <= situation.now else None
+    return since if is_pressed else None
+
+
+def slipped_in(plan: Plan, situation: Situation) -> list[int]:
+    """Return the queued jobs with GPUs whose start has slipped since the plan was made, which holds none for them yet.
+
+    The first in the order in which GPUs are held for them comes first.
+    """
+    asked = replace(situation, last=plan)
+    found = [
+        job
+        for job in situation.jobs
+        if job.spec.gpus
+        and (since := slipped_since(job, asked))
+        and plan.made_at < since
+        and job.id not in situation.withheld
+        and not job.held
+        and blocked(job, situation.states) is None
+    ]
+    return [job.id for job in sorted(found, key=lambda job: (-job.spec.priority, job.submitted_at, job.id))]
+
+
+def behind(slipped: Collection[int], situation: Situation) -> frozenset[int]:
+    """Return the other queued jobs that come after all of these: those without limits and of no higher priority."""
+    own = [job.spec.priority for job in situation.jobs if job.id in slipped]
+    least = min(own, default=None)
+    return frozenset(
+        job.id
+        for job in situation.jobs
+        if least is not None and job.id not in slipped and not job.has_limit and job.spec.priority <= least
+    )
 
 
 def hold_for_slipped(

@@ -15,6 +15,7 @@ from greenrun.core.jobs.dependencies import blocked, crowded_out
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.model import MOVED, Interval, Placement, Plan, Situation
+from greenrun.core.planning.reservation import slipped_in
 from greenrun.core.planning.site_limits.reserved import is_same_ahead
 
 MOST_PUT_OFFS = 8  # from then on the last plan's place holds, unless limits or a lack of GPUs forbid it
@@ -76,8 +77,8 @@ def needs_replanning(before: Situation | None, plan: Plan, now: Situation) -> bo
     """Tell whether `now` differs from what the situation `before` and the plan made of it lead to.
 
     Reasons to plan again are: jobs that came, left or changed otherwise than by starting as planned; a start that did
-    not come about; GPUs that are back early or late, or taken by others; another outlook, unless the plan is optimal
-    and the outlook is the same for all hours that its jobs may use; other settings.
+    not come about, or that was put off and has slipped; GPUs that are back early or late, or taken by others; another
+    outlook, unless the plan is optimal and the outlook is the same for all hours that its jobs may use; other settings.
     """
     if before is None or now.now < before.now:
         return True
@@ -98,7 +99,13 @@ def needs_replanning(before: Situation | None, plan: Plan, now: Situation) -> bo
         and (before.withheld is now.withheld or _codes(before) == _codes(now))
     )
     changes = (_queue_changed, _running_changed, _use_changed)
-    return not same or any(changed(before, plan, now) for changed in changes) or _has_array_room(plan, now)
+    changed = not same or any(changed(before, plan, now) for changed in changes) or _has_array_room(plan, now)
+    return changed or _has_put_off(plan, now)
+
+
+def _has_put_off(plan: Plan, now: Situation) -> bool:
+    """Whether a start has slipped since the plan was made, which put it off: nothing is held for it yet."""
+    return any((place := plan.placement(job_id)) and place.start > now.now for job_id in slipped_in(plan, now))
 
 
 def _same_power(before: Situation, now: Situation) -> bool:
