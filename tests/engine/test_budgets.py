@@ -18,8 +18,8 @@ from greenrun.core.budgets.calendar_period import PeriodKind
 from greenrun.core.errors import InvalidJob
 from greenrun.core.jobs.job import Job, Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode
-from greenrun.core.jobs.transitions import Intent
-from greenrun.core.planning.model import Options
+from greenrun.core.jobs.transitions import Edit, Intent
+from greenrun.core.planning.model import Options, Waiting
 from greenrun.engine.budgets.budget_keeper import BudgetRules
 from greenrun.engine.engine import Engine
 from greenrun.store import Store
@@ -215,6 +215,66 @@ def test_weeks_and_months_begin_at_midnight_of_the_sites_zone(store: Store) -> N
     scene.run(midnight + HOUR + MINUTE)
     assert scene.standing().period.start == midnight
     assert scene.used(Measure.KWH) == pytest.approx(WATTS.busy / 1000, abs=0.01)
+
+
+# --- what is wanted of queued jobs later ---
+
+
+def wanted(job: Job, **changes: Any) -> Job:
+    return replace(job, spec=replace(job.spec, **changes))
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+@pytest.mark.parametrize(
+    "changes", [{"duration": 7 * HOUR}, {"gpus": 7}, {"project": "nlp", "duration": 1.5 * HOUR}], ids=str
+)
+def test_an_edit_takes_no_more_than_there_is_beside_others(store: Store, changes: dict[str, Any], tries: int) -> None:
+    """However often it is tried: of ten GPU-hours five are others', and of the other project's two one is."""
+    most = {"vision": 10.0, "nlp": 2.0}
+    budgets = Budgets(projects={name: Budget(most={Measure.GPU_HOURS: hours}) for name, hours in most.items()})
+    scene = Scene(store, budgets, gpus=8)
+    grows = scene.submit(1, start_after=T0 + HOUR)
+    for hours, project in [(5, "vision"), (1, "nlp")]:
+        scene.submit(hours, project=project, start_after=T0 + HOUR)
+    for _ in range(tries):
+        admitted = scene.engine.readmit([wanted(grows, **changes)], scene.world.now)
+    assert isinstance(row := admitted.rows[0], Waiting)
+    assert row.reason.code is ReasonCode.BUDGET_SPENT
+    assert scene.standing().queued[Measure.GPU_HOURS] == pytest.approx(6.0)
+    fits = scene.engine.readmit([wanted(grows, duration=4.9 * HOUR)], scene.world.now)
+    assert not (isinstance(row := fits.rows[0], Waiting) and row.reason.code is ReasonCode.BUDGET_SPENT)
+
+
+def test_an_edit_without_room_is_refused_where_submissions_are(store: Store) -> None:
+    """But for one that takes no more than before, though a reload has made all budgets smaller than what is queued."""
+    scene = Scene(store, of_project(most={Measure.GPU_HOURS: 10.0}, over=OverBudget.REFUSE, queued_jobs=2))
+    first, _ = [scene.submit(4, start_after=T0 + HOUR) for _ in range(2)]
+    with pytest.raises(InvalidJob, match="the budget of project vision has no room"):
+        scene.engine.readmit([wanted(first, duration=7 * HOUR)], scene.world.now)
+    scene.restart(of_project(most={Measure.GPU_HOURS: 3.0}, over=OverBudget.REFUSE, queued_jobs=1))
+    for changes in [{"name": "other"}, {"priority": 3}, {"duration": HOUR}]:
+        scene.engine.readmit([wanted(first, **changes)], scene.world.now)
+
+
+@pytest.mark.parametrize("change", ["released", "moved"])
+def test_a_job_that_has_changed_is_looked_at_again_at_once(store: Store, change: str) -> None:
+    """Also at the instant of a decision, which holds for a while where only submissions come."""
+    scene = Scene(store, of_project(most={Measure.GPU_HOURS: 10.0}))
+    scene.submit(9, start_after=T0 + HOUR)
+    job = scene.submit(2, project="vision" if change == "released" else "nlp", start_after=T0 + HOUR)
+    now = scene.world.now
+    if change == "released":
+        store.jobs.intend(Intent.HOLD, [job.id], actor="ada", now=now, permit=lambda job: job)
+    scene.engine.situation(now)
+    assert job.id not in scene.engine.budgets.withheld
+    if change == "released":
+        store.jobs.intend(Intent.RELEASE, [job.id], actor="ada", now=now, permit=lambda job: job)
+    else:
+        there = scene.job(job)
+        edit = Edit(before=there, spec=wanted(there, project="vision").spec)
+        store.jobs.edit([edit], actor="ada", now=now)
+    scene.engine.situation(now)
+    assert scene.engine.budgets.withheld[job.id].code is ReasonCode.BUDGET_SPENT
 
 
 # --- what becomes of jobs without room ---

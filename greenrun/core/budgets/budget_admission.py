@@ -223,8 +223,8 @@ class _Shortage:
         if self.budget.over is not OverBudget.REFUSE:
             return ""
         return (
-            f"the budget of {self.owner.text} has no room for the job: {self._left()}; submit it from "
-            f"{instant_text(self.period.end)} on, when that begins anew"
+            f"the budget of {self.owner.text} has no room for the job: {self._left()}; ask for it from "
+            f"{instant_text(self.period.end)} on, when that begins anew, or make it smaller"
         )
 
     @property
@@ -257,14 +257,20 @@ def _over_quota(job: Job, standing: Standing) -> Reason:
 
 
 def problems_of(
-    asks: Sequence[Ask], standings: Mapping[Owner, Standing], currency: str | None = None
+    asks: Sequence[Ask],
+    standings: Mapping[Owner, Standing],
+    counted: Mapping[int, Sequence[Owner]],
+    currency: str | None = None,
 ) -> list[tuple[str, str]]:
-    """Return, as field and sentence, why these new jobs can never be let through, whatever else is in the queue."""
+    """Return, as field and sentence, why these jobs can never be let through, whatever else is in the queue.
+
+    `counted` tells by id for whom a job is queued already.
+    """
     found: dict[tuple[str, str], None] = {}
     new: dict[Owner, int] = {}
     for ask in asks:
         for owner in ask.owners:
-            new[owner] = new.get(owner, 0) + 1
+            new[owner] = new.get(owner, 0) + (owner not in counted.get(ask.job.id, ()))
             standing = standings[owner]
             most, gpus = standing.budget.gpus, ask.job.spec.gpus
             if most is not None and gpus > most:
@@ -282,7 +288,7 @@ def problems_of(
     for owner, count in new.items():
         standing = standings[owner]
         most = standing.budget.queued_jobs
-        if most is not None and standing.jobs_queued + count > most:
+        if most is not None and count and standing.jobs_queued + count > most:
             why = (
                 f"{owner.text} may have {count_text(most, 'job')} queued at once, and {standing.jobs_queued} are: "
                 "wait until some have started, or cancel some"

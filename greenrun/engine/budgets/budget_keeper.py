@@ -94,7 +94,7 @@ class BudgetKeeper:
         self._again_at: datetime | None = None
         self._decided_at: datetime | None = None
         self._live: frozenset[int] = frozenset()
-        self._known: set[int] = set()  # the queued jobs that were looked at
+        self._known: dict[int, Job] = {}  # the queued jobs that were looked at, as they were then
         self._rates = UseRates(pue=options.pue, gpu_power_w=options.gpu_power_w)
         self._rates_of: tuple[object, ...] = ()
         self._rates_version = 0
@@ -149,7 +149,7 @@ class BudgetKeeper:
         if not is_soon or made_at != present.plan.made_at or outlook is not present.outlook:
             return False
         is_live_same = self._live == {run.id for run, _ in present.live}
-        return is_live_same and all(job.id in self._known for job in present.queued)
+        return is_live_same and all(_is_as(self._known.get(job.id), job) for job in present.queued)
 
     def consider(self, jobs: Sequence[Job], now: datetime, *, are_known: bool = False) -> Mapping[int, Reason]:
         """Return which of these jobs, that are about to be stored, would wait, with those that wait already.
@@ -159,18 +159,24 @@ class BudgetKeeper:
         """
         if not self._budgets:
             return self.withheld
-        standings = {owner: _copied(row) for owner, row in self._standings_for(jobs, now).items()}
+        before = [known for job in jobs if (known := self._known.get(job.id))] if are_known else []
+        standings = {owner: _copied(row) for owner, row in self._standings_for([*before, *jobs], now).items()}
+        remembered = {job.id: self._needs[job.id] for job in before if job.id in self._needs}
+        needed = {job_id: need for job_id, (_, need) in remembered.items()}
+        for job in before:
+            self._give_back(job, needed.get(job.id), standings)
         asks = [ask for job in jobs if (ask := self._ask(job, None, is_later=bool(job.spec.after), now=now))]
-        if are_known:
-            for ask in asks:
-                self._give_back(ask, standings)
-        problems = problems_of(asks, standings, self._budgets.currency)
+        self._needs |= remembered  # what the standings have, until they take in what is only considered
+        kept = {job.id: self._owners(job) for job in before}
+        grown = [ask for ask in asks if _grows(ask, needed.get(ask.job.id), kept.get(ask.job.id))]
+        problems = problems_of(grown, standings, kept, self._budgets.currency)
+        refusing = {ask.job.id for ask in grown}
         ids = {job.id for job in jobs} if are_known else frozenset[int]()
         withheld = {job_id: reason for job_id, reason in self.withheld.items() if job_id not in ids}
         for ask in asks:
             if why := judge(ask, standings, self._options.default_max_delay, self._budgets.currency):
                 withheld[ask.job.id] = why.reason
-                if not are_known and (refusal := why.refusal()):
+                if ask.job.id in refusing and (refusal := why.refusal()):
                     problems.append(("", refusal))
         if problems:
             rows = [InputProblem(field=name, message=text) for name, text in dict.fromkeys(problems)]
@@ -191,7 +197,7 @@ class BudgetKeeper:
                 withheld[job.id] = why.reason
         self.standings = {**self.standings, **standings}
         self.withheld = {**self.withheld, **withheld} if withheld else self.withheld
-        self._known |= {job.id for job in new}
+        self._known.update((job.id, job) for job in new)
 
     def let_go(self, job_ids: Collection[int]) -> None:
         """Withhold these jobs, which an admin lets go, for their budgets no longer."""
@@ -236,7 +242,7 @@ class BudgetKeeper:
         if thrifty != self.thrifty:
             self.thrifty = frozenset(thrifty)
         self.standings, self.renewed = standings, renewed
-        self._known = {job.id for job in present.queued}
+        self._known = {job.id: job for job in present.queued}
         self._needs = {job_id: row for job_id, row in self._needs.items() if job_id in self._known}
 
     def _made_standings(self, present: Present, now: datetime) -> dict[Owner, Standing]:
@@ -329,14 +335,15 @@ class BudgetKeeper:
         latest = ask.job.latest_start(self._options.default_max_delay)
         return replace(ask, need=self._rates.least_need(ask.job, start, latest))
 
-    def _give_back(self, ask: Ask, standings: Mapping[Owner, Standing]) -> None:
-        """Take what a queued job has of its budgets out of them; one whose place is not known keeps it till later."""
-        known = self._needs.get(ask.job.id)
-        for owner in ask.owners:
-            standings[owner].jobs_queued -= 1
-            if known is not None and ask.job.id not in self.withheld:
-                standings[owner].take(known[1], sign=-1)
-                standings[owner].gpus_taken -= ask.job.spec.gpus
+    def _give_back(self, job: Job, need: Need | None, standings: Mapping[Owner, Standing]) -> None:
+        """Take what a queued job, as it was looked at last, has of its budgets out of them."""
+        why = self.withheld.get(job.id)
+        for owner in self._owners(job):
+            standing = standings[owner]
+            if need is None or job.held or (why is not None and why.code in OF_BUDGETS):
+                continue
+            standing.take(need, sign=-1)
+            standing.gpus_taken -= job.spec.gpus if why is None else 0
 
     def _rates_at(self, outlook: Series | None, now: datetime) -> UseRates:
         """Return the rates that hold now; the same object for as long as nothing has changed."""
@@ -479,6 +486,23 @@ def _renewed(ask: Ask, standings: Mapping[Owner, Standing]) -> datetime | None:
 
 def _is_of(account: ChargedAccount, owner: Owner) -> bool:
     return owner.name == (account.user if owner.kind is OwnerKind.USER else account.project)
+
+
+def _is_as(known: Job | None, job: Job) -> bool:
+    """Whether a queued job is what it was when it was looked at, as far as budgets are concerned."""
+    if known is None or known is job:
+        return known is job
+    ours = (known.spec, known.held, known.over_budget, known.cancel_requested, known.progress)
+    return ours == (job.spec, job.held, job.over_budget, job.cancel_requested, job.progress)
+
+
+def _grows(ask: Ask, before: Need | None, owners: tuple[Owner, ...] | None) -> bool:
+    """Whether a job is new to a budget, or is expected to take more of one than before."""
+    if owners is None or not set(ask.owners) <= set(owners):
+        return True
+    if before is None:  # one that is held takes its part when it is released
+        return not ask.job.held
+    return any((amount or 0.0) > (before.amounts[measure] or 0.0) for measure, amount in ask.need.amounts.items())
 
 
 def _copied(row: Standing) -> Standing:
