@@ -75,7 +75,7 @@ def test_why_a_job_was_put_somewhere_stays_true_when_the_others_are_taken_in() -
 def test_what_is_taken_out_leaves_the_room_that_it_had(asked: Situation, ids: set[int], new: int) -> None:
     made = opened(asked, len(asked.jobs))
     gone = {one.id for one in asked.jobs if one.id in ids}
-    more = [replace(one, id=one.id + 100) for one in asked.jobs[:new]]
+    more = [replace(one, id=one.id + 200) for one in asked.jobs[:new]]
     made.add(more, made.find(more, {}, asked.now), {})
     made.remove(gone)
     assert not gone & {row.job_id for row in (*made.plan.placements, *made.plan.waiting)}

@@ -248,11 +248,18 @@ class Occupancy:
         ready_s = self._ready_s(row)
         place = self.value.place_at(row, *self._soonest(row, ready_s))
         job = self._flexible.get(row)
-        if job is None or not self._may_be_in_parts:
+        if job is None or not self._may_be_in_parts or not self._lacks_power(row, place, ready_s):
             return place
         parts = self._soonest_in_parts(row, job, ready_s)
         is_sooner = parts is not None and self._end_s(row, parts) < self._end_s(row, place) - EPSILON_S
         return parts if parts and (job.is_running or is_sooner) else place
+
+    def _lacks_power(self, row: int, place: Place, ready_s: float) -> bool:
+        """Whether a row could start before its soonest place if there were power enough: else a cap changes nothing."""
+        lines = let_go(self.pools) if self._is_holding else self.pools
+        length_s, units = self._length_s[row], self._units[row]
+        found = (lines[pool].first_fit(ready_s, length_s, units) for pool in self._candidates.demands.pools[row])
+        return any(start_s is not None and start_s < place.start_s - EPSILON_S for start_s in found)
 
     def _soonest_in_parts(self, row: int, job: Interruptible, ready_s: float) -> Place | None:
         """Return the place of a row that is suspended wherever others leave it no GPUs or no power."""

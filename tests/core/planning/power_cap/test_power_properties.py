@@ -112,6 +112,19 @@ def test_a_cap_that_is_never_reached_changes_no_plan(asked: Situation) -> None:
     assert plan(capped) == plan(asked)
 
 
+def test_what_waits_for_gpus_alone_is_placed_under_a_cap_as_without_one() -> None:
+    """Job 2 is not to be suspended for job 1 just because there is some cap."""
+    jobs = [
+        job(1, gpus=3, duration=MINUTE, max_delay=MINUTE),
+        job(
+            2, gpus=1, duration=2 * MINUTE, interruptible=True, min_run=0 * MINUTE, restart_cost=0 * MINUTE, priority=1
+        ),
+    ]
+    asked = situation(jobs, [], gpus=3)
+    site = SitePower(cap=Weekly.of([], 1e8), limit_w=dict.fromkeys(asked.devices, 400.0))
+    assert plan(replace(asked, power=site)).placements == plan(asked).placements
+
+
 def small_queues(number: int, count: int) -> Iterator[tuple[Situation, float]]:
     """Queues on a site whose cap is lower for some of four hours, with their best emissions."""
     rng, step = random.Random(number), 10
