@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -164,7 +165,9 @@ class Daemon:
         parts.callback(self._executor.close)
         self.strays = KnownStrays(opened.strays, self._store)
         self._leftovers = Leftovers(state, opened.checkpoints, self._store, self.strays)
-        self._meter = open_meter(meter_settings(config.devices), runs_dir=state / "runs", state_dir=state)
+        lowered = {period.device: period.found_w for period in self._store.power_limits.in_force()}  # before a crash
+        settings = replace(meter_settings(config.devices), unlowered_w=lowered)
+        self._meter = open_meter(settings, runs_dir=state / "runs", state_dir=state)
         parts.callback(self._meter.close)
         self._providers = open_providers(config, self._store)
         self._prices = open_day_ahead(config.electricity, self._store.prices)

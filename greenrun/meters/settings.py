@@ -1,5 +1,6 @@
 """The settings of meters as plain values: built by `config`, sent to the sampler process as JSON."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -63,6 +64,7 @@ class MeterSettings:
     `cpu_kinds` are the meters to try for the CPU and its memory; `powercap` is the kernel's folder of their counters.
     `external` are all read too. Each meter has a process of its own. No job gets the GPUs that `exclude` names (by id,
     its beginning, index or PCI address): their energy is nobody's (`idle`), or not in the books (`unmanaged`).
+    `unlowered_w` is what the limit was of GPUs, by id, on which greenrun may have left it lower.
     """
 
     kinds: tuple[str, ...]
@@ -74,3 +76,4 @@ class MeterSettings:
     external: tuple[ExternalSettings, ...] = ()
     exclude: tuple[str, ...] = ()
     excluded_energy: ExcludedEnergy = "idle"
+    unlowered_w: Mapping[str, float] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from time import monotonic
 from typing import Any, Protocol
@@ -63,7 +64,8 @@ class Sampler:
         self._closing = threading.Event()
         self._noted: set[str] = set()
         self._child, hello = self._first_child()
-        self._devices = hello.devices or ()
+        self._unlowered_w = dict(request.settings.unlowered_w)
+        self._devices = tuple(map(self._at_full_power, hello.devices or ()))
         self._health = HealthTracker(self._devices, monotonic())
         self._health.count(hello.troubles or {})
         self._uses: dict[str, GpuUse] = {}
@@ -210,8 +212,8 @@ class Sampler:
             return str(exc)
         except (OSError, ChildGone) as exc:
             return str(exc)
-        there = {device.id: device for device in hello.devices or ()}
         known = {device.id: device for device in self._devices}
+        there = {device.id: self._at_full_power(device) for device in hello.devices or ()}
         self._lose([device for device in self._devices if device.id not in there], NOT_LISTED)
         with self._news:  # one that was lost at first may be there, and where one is lost the others are counted anew
             self._devices = tuple(sorted({**known, **there}.values(), key=lambda device: device.index))
@@ -221,6 +223,14 @@ class Sampler:
             self._health.count(hello.troubles or {})
             self._pokes.start()
         return ""
+
+    def _at_full_power(self, device: Device) -> Device:
+        """Return a device with what it draws under load at the most, also where its limit is lowered just now."""
+        if device.power_w is None:
+            return device
+        power_w = max(device.power_w, self._unlowered_w.get(device.id, 0.0))
+        self._unlowered_w[device.id] = power_w
+        return replace(device, power_w=power_w)
 
     def _lose(self, devices: Sequence[Device], why: str) -> None:
         """Note that the driver, opened anew, does not know these GPUs."""

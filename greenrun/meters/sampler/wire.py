@@ -63,6 +63,7 @@ def unpack_request(text: str) -> Request:
             external=tuple(_external(each) for each in settings["external"]),
             exclude=tuple(settings["exclude"]),
             excluded_energy=settings["excluded_energy"],
+            unlowered_w=settings["unlowered_w"],
         ),
         runs_dir=Path(fields["runs_dir"]),
         state_dir=Path(fields["state_dir"]),

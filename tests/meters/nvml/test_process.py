@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
@@ -36,9 +36,9 @@ WINDOWS = 5
 Start = Callable[..., Sampler]
 
 
-def sampler_of(driver: Driver, **options: Any) -> Sampler:
+def sampler_of(driver: Driver, *, unlowered_w: Mapping[str, float] | None = None, **options: Any) -> Sampler:
     """Start a sampler of the driver's boards, with its state in the driver's folder."""
-    settings = MeterSettings(kinds=("nvml",))
+    settings = MeterSettings(kinds=("nvml",), unlowered_w=unlowered_w or {})
     request = Request(kind="nvml", settings=settings, runs_dir=driver.folder / "runs", state_dir=driver.folder)
     return Sampler(request, **options)
 
@@ -311,6 +311,28 @@ def test_a_gpu_that_a_new_process_does_not_find_is_lost_until_the_next_one_does(
     assert [device.id for device in sampler.devices()] == [uuid(0), uuid(1)]
     real.play(*board(0, constant()), *board(1, constant()))
     until(lambda: sampler.gpu_uses()[uuid(0)].fault is None, limit_s=HANGS_S)
+
+
+@pytest.mark.parametrize("unlowered_w", [{uuid(0): 700.0}, {uuid(0): 650.0, uuid(1): 300.0}])
+def test_a_gpu_whose_limit_greenrun_has_lowered_may_draw_as_much_as_before(
+    real: Driver, start: Start, unlowered_w: dict[str, float]
+) -> None:
+    """After a crash its driver tells the lowered one, which is raised again later."""
+    real.play(*board(0, constant(), limit=245000, max=700000), *board(1, constant(), limit=400000, max=400000))
+    sampler = start(unlowered_w=unlowered_w)
+    assert [device.power_w for device in sampler.devices()] == [unlowered_w[uuid(0)], 400.0]
+
+
+def test_a_limit_that_is_lowered_while_a_new_process_starts_is_not_taken_for_what_a_gpu_draws(
+    real: Driver, start: Start
+) -> None:
+    real.play(*board(0, constant(), limit=350000, max=350000), *board(1, constant(), limit=245000, max=350000))
+    sampler = start()
+    assert [device.power_w for device in sampler.devices()] == [350.0, 245.0]
+    real.play(*board(0, constant(), limit=245000, max=350000), *board(1, constant(), limit=350000, max=350000))
+    os.kill(sampler.pid, signal.SIGKILL)
+    until(lambda: sampler.restarts == 1, limit_s=HANGS_S)
+    assert [device.power_w for device in sampler.devices()] == [350.0, 350.0]
 
 
 def test_a_gpu_that_was_lost_when_its_meter_was_opened_is_there_once_it_is_back(real: Driver, start: Start) -> None:
