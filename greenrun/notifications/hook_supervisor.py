@@ -10,17 +10,23 @@ import signal
 import sys
 from collections.abc import Sequence
 
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 NOT_STARTED = 127
 MARK = "greenrun: the command cannot be started: "  # said in place of all else
 
 
 def main(command: Sequence[str]) -> int:
-    """Run the command and return its exit code, 128 + N for signal N; on TERM, end it and all that it started."""
-    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+    """Run the command and return its exit code, 128 + N for signal N.
+
+    On TERM, or where the daemon is killed, end it and all that it started.
+    """
+    libc = ctypes.CDLL(None)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         print("greenrun: this kernel lets nobody inherit orphans", file=sys.stderr)
         return NOT_STARTED
     signal.signal(signal.SIGTERM, lambda *_: _leave(128 + signal.SIGTERM))
+    # Until here the daemon's death is a KILL, which would leave a command without anybody to end it.
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     try:
         child = os.posix_spawnp(command[0], list(command), os.environ, setsigdef=[signal.SIGTERM, signal.SIGPIPE])
     except (OSError, ValueError) as error:
