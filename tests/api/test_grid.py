@@ -195,6 +195,7 @@ def test_devices_tell_who_has_them_and_that_they_are_emulated(world: World) -> N
         "available": True,
         "unavailable": [],
         "processes": None,
+        "reserved_next": None,
         "idle_power_w": 55.5,
         "power_w": 301.5,
     }
@@ -347,6 +348,7 @@ def test_openapi_names_every_path_of_the_interface(world: World) -> None:
         "/v1/devices",
         "/v1/ledger",
     }
+    others |= {"/v1/budgets", "/v1/jobs/approve", "/v1/reservations", "/v1/reservations/{number}/end"}
     others |= {"/v1/drains", "/v1/drain", "/v1/resume", "/v1/jobs/select"}
     others |= {"/v1/providers", "/v1/history/import", "/v1/history/fetch", "/v1/forecast/quality", "/v1/reports"}
     assert set(paths) == jobs | orders | others | {"/healthz", "/readyz", "/metrics"}

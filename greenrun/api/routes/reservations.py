@@ -4,11 +4,13 @@ from fastapi import APIRouter
 
 from greenrun.api.device_models import ReservationIn, ReservationOut
 from greenrun.api.identity import Caller
+from greenrun.api.orders import WITHOUT_FIELDS
+from greenrun.api.problems import refusals
 from greenrun.api.service import Service, ServiceDep
 from greenrun.api.strict_route import StrictRoute
 from greenrun.core.planning.site_limits.reserved import Reservation
 
-router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["devices"])
+router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["devices"], responses=refusals(404, 409))
 
 
 @router.get("/reservations")
@@ -34,7 +36,7 @@ def post_reservation(asked: ReservationIn, daemon: ServiceDep, caller: Caller) -
     return _one(host.reserve(wanted, names=asked.gpus, count=asked.count, now=now, origin=caller.origin))
 
 
-@router.post("/reservations/{number}/end")
+@router.post("/reservations/{number}/end", dependencies=[WITHOUT_FIELDS])
 def post_reservation_end(number: int, daemon: ServiceDep, caller: Caller) -> ReservationOut:
     """End a reservation now, or take it back before it begins; answers with it."""
     daemon.settings.access.require_role(caller, "end reservations")
