@@ -5,7 +5,7 @@ from typing import Any
 
 from greenrun.cli import text
 from greenrun.cli.demonstration.scenario import DEMO_JOBS, SPEED
-from greenrun.cli.demonstration.view import View, ended_at, is_finished, is_live, started_at
+from greenrun.cli.demonstration.view import View, ended_at, is_finished, started_at
 from greenrun.core.formatting import energy_text, mass_text
 
 Answer = Mapping[str, Any]
@@ -42,7 +42,7 @@ def changes(view: View, job: Answer, last: str | None) -> Iterator[str]:
     if last is None:
         submitted = text.instant(job["submitted_at"])
         yield f"{view.clock(submitted)}  submitted  {_title(job)}: {_options(job)}{_intention(view, job)}"
-    if last in (None, "queued", "starting") and started and (is_live(job) or is_finished(job)):
+    if last in (None, "queued", "starting") and started and (job["state"] == "running" or is_finished(job)):
         yield f"{view.clock(started)}  started    {_title(job)} on {_gpus(view, job)}: {_why(view, job)}"
     if is_finished(job) and last != job["state"]:
         yield f"{view.clock(ended or view.now)}  ended      {_title(job)}: {_ending(job)}"

@@ -212,6 +212,14 @@ def test_each_change_is_one_line_in_the_grids_own_time() -> None:
     ]
 
 
+def test_a_start_is_told_once_also_where_its_run_is_seen_before_its_state() -> None:
+    runs = job(1, "hotfix", "running", runs=[run(10, None, energy_j=None, emissions_g=None)])
+    seen = [
+        changes(view(row), row, last) for row, last in ((runs | {"state": "starting"}, "queued"), (runs, "starting"))
+    ]
+    assert [line.split()[2] for lines in seen for line in lines] == ["started"]
+
+
 def test_a_job_that_ran_between_two_looks_is_told_whole() -> None:
     done = job(1, "hotfix", "succeeded", runs=[run(1, 3)])
     assert [line.split()[2] for line in changes(view(done), done, None)] == ["submitted", "started", "ended"]
