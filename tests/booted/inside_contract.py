@@ -21,7 +21,7 @@ from greenrun.core.energy.model import Device
 from greenrun.core.errors import ExecutorError
 from greenrun.core.jobs.job import Job, Run
 from greenrun.core.jobs.runs.status import EndedBy, Phase
-from greenrun.executors.units import account, unit_status
+from greenrun.executors.units import account, unit_status, user_folders
 from greenrun.executors.units.account import account_of, acting_as, may
 from greenrun.executors.units.bus import NotAsked, NotHeard, ServiceManager
 from greenrun.executors.units.controllers import why_not_limited
@@ -69,8 +69,9 @@ def folder() -> Path:
 
 
 @pytest.fixture
-def make(folder: Path) -> Iterator[Callable[..., SystemdExecutor]]:
-    """Make executors on one state folder, as restarts of the daemon do."""
+def make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., SystemdExecutor]]:
+    """Make executors on one state folder, as restarts of the daemon do; a loaded machine makes folders slowly."""
+    monkeypatch.setattr(user_folders, "MADE_WITHIN_S", HANGS_S)
     made: list[SystemdExecutor] = []
 
     def executor(**more: Any) -> SystemdExecutor:

@@ -42,8 +42,16 @@ class UserFolders:
         """
         path = self.of(account.uid)
         if not _is_of(path, account):
-            self._manager.start_transient(f"greenrun-user-{account.uid}.service", folder_properties(account, path))
-            if not within(MADE_WITHIN_S, lambda: _is_of(path, account)):
+            unit = f"greenrun-user-{account.uid}.service"
+            is_begun = False
+
+            def is_made() -> bool:
+                nonlocal is_begun
+                if not is_begun:  # an earlier unit of this name, which systemd has not put away yet, makes none
+                    is_begun = self._manager.start_transient(unit, folder_properties(account, path))
+                return _is_of(path, account)
+
+            if not within(MADE_WITHIN_S, is_made):
                 raise StartPostponed(
                     f"systemd did not make {path} for the user {account.name} in time; greenrun tries again "
                     f"(see: journalctl -u greenrun-user-{account.uid})"
