@@ -12,6 +12,8 @@ _OF_THE_HOST = frozenset({
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "OLDPWD", "HOSTNAME", "TMPDIR", "PYTHONPATH", "PYTHONHOME",
     "VIRTUAL_ENV", "DBUS_SESSION_BUS_ADDRESS", "REGISTRY_AUTH_FILE",
 })  # fmt: skip
+# With these podman would have a service make the container, which then is outside the run's control group.
+ELSEWHERE = frozenset({"CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_SSHKEY"})
 _OF_THE_HOST_BEGIN = ("LD_", "CONDA_", "XDG_", "CONTAINERS_", "APPTAINER", "SINGULARITY", "PODMAN_")
 NO_VALUE = frozenset("=\0")
 
@@ -46,7 +48,10 @@ def passed(names: Iterable[str]) -> list[str]:
     return sorted(
         name
         for name in names
-        if name and name not in _OF_THE_HOST and not name.startswith(_OF_THE_HOST_BEGIN) and not NO_VALUE & set(name)
+        if name
+        and name not in _OF_THE_HOST | ELSEWHERE
+        and not name.startswith(_OF_THE_HOST_BEGIN)
+        and not NO_VALUE & set(name)
     )
 
 
@@ -83,6 +88,7 @@ def _of_apptainer(plan: ContainerPlan, image: str, command: Sequence[str]) -> li
 def environment(plan: ContainerPlan, own: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of the engine, in which it finds what it is to pass on."""
     if plan.engine == PODMAN:  # in it there are the run's own GPUs alone, counted from 0
+        own = {name: value for name, value in own.items() if name not in ELSEWHERE}
         return {**own, "CUDA_VISIBLE_DEVICES": ",".join(map(str, range(plan.counted)))} if plan.counted else dict(own)
     prefixes = ("APPTAINERENV_", "SINGULARITYENV_")  # the latter is what it was called before
     return {**own, **{f"{prefix}{name}": own[name] for name in passed(own) for prefix in prefixes}}

@@ -13,7 +13,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 IMAGE, CONTAINER = "image.json", "container"  # in the run's folder
 PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
@@ -27,15 +27,16 @@ def main(plan_text: str, command: Sequence[str]) -> int:
     from greenrun.executors.run_folder import VERSION, write_record
 
     plan = ContainerPlan(json.loads(plan_text))
+    own = environment(plan, os.environ)
     try:
-        image, digest = _of_podman(plan.program, plan.image) if plan.engine == PODMAN else _of_file(plan.image)
+        image, digest = _of_podman(plan.program, plan.image, own) if plan.engine == PODMAN else _of_file(plan.image)
         record = {"version": VERSION, "image": plan.image, "digest": digest}
         write_record(plan.record, IMAGE, record, sync=False)
         told = words(plan, image, os.environ, command)
         sys.stdout.flush()
         if plan.engine == PODMAN:
-            return _waited_for(told, plan.program, f"{plan.record}/{CONTAINER}")
-        os.execve(plan.program, told, environment(plan, os.environ))
+            return _waited_for(told, plan.program, f"{plan.record}/{CONTAINER}", own)
+        os.execve(plan.program, told, own)
     except OSError as error:
         print(f"greenrun: the container was not started: {error}", file=sys.stderr)
     except _Refused as error:
@@ -52,26 +53,26 @@ class _Refused(Exception):
         self.code = code
 
 
-def _of_podman(program: str, image: str) -> tuple[str, str | None]:
+def _of_podman(program: str, image: str, own: Mapping[str, str]) -> tuple[str, str | None]:
     """Return the id and the digest of an image, which is pulled if it is not there; raise _Refused, OSError.
 
     The id is what is run: a tag might mean another image a moment later.
     """
-    found = _inspected(program, image)
+    found = _inspected(program, image, own)
     if found is None:
-        code = subprocess.call([program, "pull", "--quiet", "--", image], stdin=subprocess.DEVNULL)
+        code = subprocess.call([program, "pull", "--quiet", "--", image], stdin=subprocess.DEVNULL, env=own)
         if code:
-            raise _Refused(f"there is no image {image} here, and it could not be pulled", code)
-        found = _inspected(program, image)
+            raise _Refused(f"there is no image {image} here, and it could not be pulled", _exit_code(code))
+        found = _inspected(program, image, own)
     if found is None:
         raise _Refused(f"podman does not say which image {image} is", NOT_EXECUTED)
     return found
 
 
-def _inspected(program: str, image: str) -> tuple[str, str | None] | None:
+def _inspected(program: str, image: str, own: Mapping[str, str]) -> tuple[str, str | None] | None:
     asked = [program, "image", "inspect", "--format", "{{.Id}} {{.Digest}}", "--", image]
     done = subprocess.run(
-        asked, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
+        asked, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False, env=own
     )
     told = done.stdout.decode(errors="replace").split()
     if done.returncode or not told:
@@ -79,23 +80,38 @@ def _inspected(program: str, image: str) -> tuple[str, str | None] | None:
     return told[0], told[1] if len(told) > 1 else f"sha256:{told[0]}"
 
 
-def _waited_for(told: Sequence[str], program: str, cid_file: str) -> int:
+def _waited_for(told: Sequence[str], program: str, cid_file: str, own: Mapping[str, str]) -> int:
     """Run podman, passing signals on to what is in its container; return the exit code of that. Raise OSError."""
-    engine = subprocess.Popen(told, process_group=0)  # a signal to the run's group is for the container
+    engine: subprocess.Popen[bytes] | None = None
+    early: list[int] = []  # a signal between the start and what passes it on would end this and leave the container
 
     def pass_on(number: int, frame: object) -> None:
+        if engine is None:
+            early.append(number)
+            return
         container = _container_in(cid_file)
         if container:
             asked = [program, "kill", f"--signal={number}", container]
             subprocess.Popen(
-                asked, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0
+                asked,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                process_group=0,
+                env=own,
             )
         else:
             engine.send_signal(number)  # it is about to make one
 
     for number in PASSED_ON:
         signal.signal(number, pass_on)
-    code = engine.wait()
+    engine = subprocess.Popen(told, process_group=0, env=own)  # a signal to the run's group is for the container
+    for received in early:
+        pass_on(received, None)
+    return _exit_code(engine.wait())
+
+
+def _exit_code(code: int) -> int:
     return code if code >= 0 else 128 - code
 
 

@@ -76,6 +76,8 @@ def test_podman_is_told_names_of_variables_alone_and_keeps_the_container_in_the_
     assert environment(plan(PODMAN), own) == own
     indexed = environment(plan(PODMAN, counted=2), {**own, "CUDA_VISIBLE_DEVICES": "1,3"})
     assert indexed["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert environment(plan(PODMAN), {**own, "CONTAINER_HOST": "unix:///x", "CONTAINER_SSHKEY": "k"}) == own
+    assert passed(["CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_NAME"]) == ["CONTAINER_NAME"]
     assert "--init" in words(plan(PODMAN, has_init=True), "abc123", own, ["true"])
 
 
