@@ -23,7 +23,7 @@ from greenrun.core.jobs.access import AccessRules
 from greenrun.core.jobs.runs.resource_limits import ResourceRules
 from greenrun.core.planning.model import Options
 from greenrun.daemon.accounting_bases import open_bases
-from greenrun.engine.budgets.budget_keeper import BudgetRules
+from greenrun.engine.budgets.present_charges import BudgetRules
 from greenrun.engine.engine import EngineSettings
 from greenrun.executors.units.controllers import why_not_limited
 from greenrun.grid.electricity import DayAheadPrices

@@ -33,7 +33,8 @@ from greenrun.core.planning.site_limits.reserved import WeeklyReservation, next_
 from greenrun.engine.anomalies import AnomalyDetector
 from greenrun.engine.availability import Availability
 from greenrun.engine.bookkeeping import Bookkeeping
-from greenrun.engine.budgets.budget_keeper import BudgetKeeper, BudgetRules, Present
+from greenrun.engine.budgets.budget_keeper import BudgetKeeper, Present
+from greenrun.engine.budgets.present_charges import BudgetRules
 from greenrun.engine.past_use import PastUse
 from greenrun.engine.planning import Admission, PlanInForce
 from greenrun.engine.polling import RequestCounts

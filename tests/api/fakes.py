@@ -38,7 +38,8 @@ from greenrun.core.planning.power_cap.planned_power import PlannedPower
 from greenrun.core.planning.power_cap.site_power import SitePowerState
 from greenrun.core.planning.power_capping.capping_rule import Capping
 from greenrun.core.planning.site_limits.reserved import Reservation
-from greenrun.engine.budgets.budget_keeper import BudgetKeeper, BudgetRules
+from greenrun.engine.budgets.budget_keeper import BudgetKeeper
+from greenrun.engine.budgets.present_charges import BudgetRules
 from greenrun.engine.site_limits.reserved_gpus import ReservedGpus
 from greenrun.grid.backfill import Backfill
 from greenrun.grid.forecast_quality import ForecastQuality, SeriesScores

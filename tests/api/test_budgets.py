@@ -12,7 +12,8 @@ from greenrun.core.budgets.charges import Amount, ChargedAccount
 from greenrun.core.jobs.access import AccessRules, Sharing
 from greenrun.core.jobs.job import Event, State
 from greenrun.core.planning.model import Options
-from greenrun.engine.budgets.budget_keeper import BudgetKeeper, BudgetRules
+from greenrun.engine.budgets.budget_keeper import BudgetKeeper
+from greenrun.engine.budgets.present_charges import BudgetRules
 from greenrun.simulation.memory import MemoryStore
 from tests.api.fakes import ADA, BOB, NOW, ROOT, World, stored
 

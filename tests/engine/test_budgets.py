@@ -20,7 +20,7 @@ from greenrun.core.jobs.job import Job, Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.jobs.transitions import Edit, Intent
 from greenrun.core.planning.model import Options, Waiting
-from greenrun.engine.budgets.budget_keeper import BudgetRules
+from greenrun.engine.budgets.present_charges import BudgetRules
 from greenrun.engine.engine import Engine
 from greenrun.store import Store
 from tests.world import T0, WATTS, World, new_engine, open_store, run_until, spec

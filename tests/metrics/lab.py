@@ -34,7 +34,7 @@ from greenrun.daemon.database_check import DatabaseCheck
 from greenrun.daemon.health_watch import FolderCheck, HealthWatch, lost_gpus, paused_starts, power_above_cap
 from greenrun.daemon.metrics_state import MetricsState
 from greenrun.engine import planning, polling
-from greenrun.engine.budgets.budget_keeper import BudgetRules
+from greenrun.engine.budgets.present_charges import BudgetRules
 from greenrun.engine.engine import Engine, EngineSettings
 from greenrun.grid.forecast_quality import ForecastQuality
 from greenrun.meters.combined import CombinedMeter
