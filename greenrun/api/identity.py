@@ -38,11 +38,19 @@ class PeerProtocol(BoundedProtocol):
 
 
 async def _caller(request: Request) -> Viewer:
-    host = request.client.host if request.client else ""
-    if not host.startswith(_PREFIX):
+    visitor = await _visitor(request)
+    if visitor is None:
         raise NotPermitted(
             "Callers cannot be identified at this address, so it serves no jobs: use greenrun's unix socket."
         )
+    return visitor
+
+
+async def _visitor(request: Request) -> Viewer | None:
+    """Return who asks, or None where nothing that can be trusted says so."""
+    host = request.client.host if request.client else ""
+    if not host.startswith(_PREFIX):
+        return None
     uid = int(host.removeprefix(_PREFIX))
     name = await _name_of(uid)
     is_operator = uid in (0, os.getuid())
@@ -118,3 +126,4 @@ _GROUPS: dict[int, tuple[frozenset[str], Callable[[], float]]] = {}  # of users,
 
 
 Caller = Annotated[Viewer, Depends(_caller)]
+Visitor = Annotated[Viewer | None, Depends(_visitor)]  # for what is shown to anybody, and more to those who are known
