@@ -321,11 +321,9 @@ class Engine:
         devices = tuple(device.id for device in known)
         reserved = self.reserved.ahead(known, now)
         theirs = now_reserved(reserved, now)  # whoever it is reserved for may use it: that is no news, and has an end
-        away = {
-            device: absence
-            for device, absence in self.availability.absences(known).items()
-            if device not in theirs or absence.code is not ReasonCode.GPUS_USED_BY_OTHERS
-        }
+        absences = self.availability.absences(known)
+        used = {device for device, absence in absences.items() if absence.code is ReasonCode.GPUS_USED_BY_OTHERS}
+        away = {device: absence for device, absence in absences.items() if device not in used & theirs.keys()}
         machine_away = self.availability.machine_absence
         live = self._live_jobs()
         kinds = {device.id: kind_of(device) for device in known}
@@ -337,7 +335,7 @@ class Engine:
         held = {device for run, _ in live for device in run.devices}
         elsewhere = self._runs.held_elsewhere([device for device in usable if device not in held])
         busy |= dict.fromkeys(elsewhere, now + ELSEWHERE_FOR)
-        used = {device for device, absence in away.items() if absence.code is ReasonCode.GPUS_USED_BY_OTHERS}
+        used |= {device for device in theirs if self.power.measured_w(device, now) is not None}
         every = every_gpu(self._meter.devices())
         power = self.power.site(every, live, self._queue.queued, {*elsewhere, *used}, now)
         outlook = self.zone.outlook(now, now + self.settings.horizon)

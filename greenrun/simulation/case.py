@@ -10,7 +10,8 @@ import numpy as np
 from greenrun.core.carbon.intensity import Series
 from greenrun.core.errors import InputProblem, InvalidInput
 from greenrun.core.formatting import instant_text, power_text
-from greenrun.core.planning.capacity import Timeline, power_left
+from greenrun.core.planning.capacity import power_left
+from greenrun.core.planning.gpu_timelines.timeline import Timeline
 from greenrun.core.planning.power_cap.site_power import SitePower, whole_mw
 from greenrun.core.planning.precedence.fair_share import Shares
 from greenrun.simulation.foresight import ForesightIssue

@@ -8,7 +8,8 @@ from typing import Any
 
 from greenrun.core.carbon.intensity import Series
 from greenrun.core.formatting import iso_text
-from greenrun.core.planning.capacity import Timeline, power_left
+from greenrun.core.planning.capacity import power_left
+from greenrun.core.planning.gpu_timelines.timeline import Timeline
 from greenrun.core.planning.power_cap.site_power import MOST_AHEAD, whole_mw
 from greenrun.core.units import emissions_g
 from greenrun.simulation.case import WEEKS, Case

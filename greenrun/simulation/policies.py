@@ -17,7 +17,7 @@ import numpy as np
 
 from greenrun.core.carbon.intensity import Floats, Series
 from greenrun.core.errors import InputProblem
-from greenrun.core.planning.capacity import Timeline
+from greenrun.core.planning.gpu_timelines.timeline import Timeline
 from greenrun.core.planning.power_cap.site_power import whole_mw
 
 DAY_S = 86_400.0

@@ -12,6 +12,7 @@ from greenrun.core.conditions import ConditionCode
 from greenrun.core.jobs.job import Job, JobSpec, State
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.power_cap.site_power import SitePower
+from greenrun.core.planning.site_limits.reserved import Reservation
 from greenrun.daemon.health_watch import power_above_cap
 from greenrun.engine.engine import Engine
 from greenrun.store import Store
@@ -150,3 +151,21 @@ def test_a_site_without_a_cap_is_not_watched(store: Store) -> None:
     assert engine.power.state.has_cap is False
     assert engine.power.state.measured_w is None
     assert engine.situation(world.now).power is None
+
+
+def test_what_is_drawn_on_a_reserved_gpu_counts_as_measured(store: Store) -> None:
+    world = World(FLAT, gpus=2)
+    engine = engine_of(world, store, SitePower(cap=Weekly.of([], 700.0)))
+    theirs = world.devices[1].id
+    engine.reserved.reserve(Reservation(devices=(theirs,), start=T0, end=T0 + HOUR, user="ada"), T0)
+    run_until(world, engine, T0 + 10 * MINUTE)
+    power = engine.situation(world.now).power
+    measured_w = engine.power.measured_w(theirs, world.now)
+    assert power is not None
+    assert measured_w is not None
+    assert power.drawn_w.keys() == {theirs}
+    assert measured_w <= power.drawn_w[theirs] <= measured_w + 25.0
+    run_until(world, engine, T0 + HOUR + MINUTE)
+    after = engine.situation(world.now).power
+    assert after is not None
+    assert after.drawn_w == {}

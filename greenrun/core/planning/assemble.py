@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from greenrun.core.jobs.job import Job
-from greenrun.core.planning.capacity import EPSILON_S
 from greenrun.core.planning.explanation.explainer import Explainer, Placed
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S
 from greenrun.core.planning.model import Interval, Options, Placement, Plan, Situation, Waiting
 from greenrun.core.planning.precedence.room import end_of
 from greenrun.core.planning.problem import PlanningProblem

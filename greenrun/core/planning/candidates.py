@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenrun.core.carbon.intensity import Floats, Series
-from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S
 from greenrun.core.units import J_PER_KWH
 
 Ints = NDArray[np.int64]

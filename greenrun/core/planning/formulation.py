@@ -11,7 +11,8 @@ from greenrun.core.jobs.dependencies import in_order, predecessors
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.runs.durations import expected_length
 from greenrun.core.planning.candidates import Candidates, Demands, like_pools
-from greenrun.core.planning.capacity import EPSILON_S, Pool, home_of, needs_mw, pools_of, timelines
+from greenrun.core.planning.capacity import Pool, home_of, needs_mw, pools_of, timelines
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S
 from greenrun.core.planning.model import Running, Situation
 from greenrun.core.planning.piecewise import PiecewiseLinear
 from greenrun.core.planning.precedence.fair_share import precedence, rounds, standing

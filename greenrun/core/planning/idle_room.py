@@ -6,7 +6,7 @@ A search that begins at those places would keep them, since others emit no less.
 from collections import Counter
 from collections.abc import Collection
 
-from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S
 from greenrun.core.planning.model import Situation
 from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.scheduling.costing import SAME, Place

@@ -17,8 +17,9 @@ from greenrun.core.jobs.dependencies import predecessors
 from greenrun.core.jobs.job import Job, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.planning.assemble import assemble_plan
-from greenrun.core.planning.capacity import Pool, Timeline, copies, home_of, pools_of, timelines
+from greenrun.core.planning.capacity import Pool, home_of, pools_of, timelines
 from greenrun.core.planning.formulation import planning_problem
+from greenrun.core.planning.gpu_timelines.timeline import Timeline, copies
 from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
 from greenrun.core.planning.planner import NOTHING, without_place
 from greenrun.core.planning.power_cap.site_power import SitePower

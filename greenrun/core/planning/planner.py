@@ -17,8 +17,9 @@ from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import WISHED, ReasonCode, because
 from greenrun.core.planning.arrivals.response import ExpectedArrivals
 from greenrun.core.planning.assemble import assemble_plan
-from greenrun.core.planning.capacity import EPSILON_S, Pool, all_pools, pools_of, shut_out, too_few, until_back
+from greenrun.core.planning.capacity import Pool, all_pools, pools_of, shut_out, too_few, until_back
 from greenrun.core.planning.formulation import planning_problem
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S
 from greenrun.core.planning.idle_room import sooner, waiting_beside_idle
 from greenrun.core.planning.improvement.effort import Effort
 from greenrun.core.planning.model import Plan, Situation, Waiting

@@ -9,7 +9,8 @@ import numpy as np
 from greenrun.core.carbon.intensity import UNCOVERED_S, Floats, Series
 from greenrun.core.jobs.job import Job
 from greenrun.core.planning.candidates import Candidates, Ints
-from greenrun.core.planning.capacity import EPSILON_S, Pool, Timeline, copies, drawing_on
+from greenrun.core.planning.capacity import Pool
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S, Timeline, copies, drawing_on
 from greenrun.core.planning.model import Interval
 from greenrun.core.planning.piecewise import PiecewiseLinear, rise
 from greenrun.core.planning.precedence.fair_share import Standing

@@ -12,7 +12,7 @@ from datetime import datetime
 from greenrun.core.jobs.dependencies import blocked
 from greenrun.core.jobs.job import Job
 from greenrun.core.planning.candidates import Demands
-from greenrun.core.planning.capacity import EPSILON_S, Timeline, copies
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S, Timeline, copies
 from greenrun.core.planning.model import Plan, Situation
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.arrivals.response import ExpectedArrivals
-from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S
 from greenrun.core.planning.improvement.effort import Effort, Placings
 from greenrun.core.planning.improvement.exchange import exchanged, least_costs
 from greenrun.core.planning.improvement.in_step import like_rows, put_in_step

@@ -26,7 +26,7 @@ class PowerWatch:
         self._parts: defaultdict[str, deque[tuple[datetime, datetime, float]]] = defaultdict(deque)
         self._peaks: dict[int, float] = {}  # of jobs that run, or have run
         self._idle: dict[str, float] = {}
-        self._excluded: dict[str, float] = {}
+        self._others: dict[str, float] = {}
         self._looked_at: datetime | None = None
         self._drawn_w = 0.0
         self.state = SitePowerState(has_cap=site is not None)
@@ -99,7 +99,7 @@ class PowerWatch:
             return None
         limits = {device.id: device.power_w for device in devices if device.power_w}
         site = replace(self._site, idle_w=dict(self._idle), limit_w=limits)
-        excluded_w = fsum(self._excluded_w(device, site, now) for device in devices if device.excluded is not None)
+        excluded_w = fsum(self._others_w(device.id, site, now) for device in devices if device.excluded is not None)
         site = replace(site, host_w=site.host_w + excluded_w)
         devices = gpus(devices)
         seen = {job.id: self._known_w(job) for job in queued if job.id in self._peaks}
@@ -113,21 +113,20 @@ class PowerWatch:
         held = {device for run, _ in live for device in run.devices}
         for device in taken_by_others:
             if device not in held:
-                measured_w = self.measured_w(device, now)
-                drawn[device] = site.limit_of(device) if measured_w is None else _up(measured_w)
+                drawn[device] = self._others_w(device, site, now)
         there = {job.id for job in queued} | {run.job_id for run, _ in live}
         self._peaks = {job_id: peak_w for job_id, peak_w in self._peaks.items() if job_id in there}
         idle_w = fsum(site.idle_of(device.id) for device in devices if device.id not in drawn)
         self.state = replace(self.state, expected_w=site.host_w + fsum(drawn.values()) + idle_w)
         return replace(site, drawn_w=drawn, seen_w=seen)
 
-    def _excluded_w(self, device: Device, site: SitePower, now: datetime) -> float:
-        """Return what a GPU that no job is given counts as: as it was measured, else its limit."""
-        measured_w, before_w = self.measured_w(device.id, now), self._excluded.get(device.id)
-        found_w = site.limit_of(device.id) if measured_w is None else _up(measured_w)
+    def _others_w(self, device: str, site: SitePower, now: datetime) -> float:
+        """Return what a GPU counts as that no job has but others may use: as it was measured, else its limit."""
+        measured_w, before_w = self.measured_w(device, now), self._others.get(device)
+        found_w = site.limit_of(device) if measured_w is None else _up(measured_w)
         is_kept = before_w is not None and before_w - 2 * STEP_W <= found_w <= before_w
-        self._excluded[device.id] = before_w if before_w is not None and is_kept else found_w
-        return self._excluded[device.id]
+        self._others[device] = before_w if before_w is not None and is_kept else found_w
+        return self._others[device]
 
     def _expected_w(self, run: Run, job: Job, site: SitePower, now: datetime) -> float:
         """Return what a live run counts as: what was expected of it or, where it has drawn more, that.

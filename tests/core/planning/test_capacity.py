@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.planning.capacity import Timeline
+from greenrun.core.planning.gpu_timelines.timeline import Timeline
 from tests.sampling import examples
 
 UNITS, END = 3, 40

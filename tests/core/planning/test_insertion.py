@@ -12,7 +12,7 @@ from greenrun.core.errors import InvalidJob
 from greenrun.core.jobs.job import Dependency, Job, State
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.admission import SHORT, insert_each
-from greenrun.core.planning.capacity import Timeline
+from greenrun.core.planning.gpu_timelines.timeline import Timeline
 from greenrun.core.planning.insertion import OpenPlan
 from greenrun.core.planning.model import Placement, Plan, Situation
 from greenrun.core.planning.planner import plan

@@ -15,7 +15,7 @@ import numpy as np
 
 from greenrun.core.carbon.intensity import Floats, Series
 from greenrun.core.planning.candidates import CellPositions, Ints
-from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S
 from greenrun.core.planning.lagrangian import spendings
 from greenrun.core.planning.model import Arrivals
 from greenrun.core.units import J_PER_KWH

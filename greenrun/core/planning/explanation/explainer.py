@@ -12,7 +12,6 @@ from greenrun.core.jobs.dependencies import blocked
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import DeferredReason, Reason, ReasonCode
 from greenrun.core.jobs.runs.retries import pausing
-from greenrun.core.planning.capacity import EPSILON_S
 from greenrun.core.planning.explanation.sentences import (
     STARTS_WHEN_FREE,
     Held,
@@ -21,6 +20,7 @@ from greenrun.core.planning.explanation.sentences import (
     with_promise,
 )
 from greenrun.core.planning.explanation.shortage import Shortage
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S
 from greenrun.core.planning.model import MOVED, Interval, Situation
 from greenrun.core.planning.power_cap.site_power import MW, power_reason
 from greenrun.core.planning.precedence.room import end_of

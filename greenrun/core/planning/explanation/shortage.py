@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from greenrun.core.planning.capacity import EPSILON_S, Timeline, copies, drawing_on, twins
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S, Timeline, copies, drawing_on, twins
 from greenrun.core.planning.model import Situation
 from greenrun.core.planning.power_cap.site_power import MW
 from greenrun.core.planning.precedence.room import end_of, spans_of

@@ -10,7 +10,7 @@ import numpy as np
 
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.planning.candidates import Ints
-from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S
 from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.scheduling.costing import Place, cheapest_start
 from greenrun.core.planning.scheduling.schedule import Schedule

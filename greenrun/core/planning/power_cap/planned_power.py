@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 from greenrun.core.accounting.weekly import Weekly
-from greenrun.core.planning.capacity import EPSILON_S, base_mw, pools_of, timelines
+from greenrun.core.planning.capacity import base_mw, pools_of, timelines
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S
 from greenrun.core.planning.model import Placement, Plan, Situation
 from greenrun.core.planning.power_cap.site_power import MW, UNCAPPED_MW, SitePower
 

@@ -3,7 +3,8 @@
 from datetime import datetime
 
 from greenrun.core.jobs.reasons import Reason
-from greenrun.core.planning.capacity import Timeline, home_of, pools_of, timelines
+from greenrun.core.planning.capacity import home_of, pools_of, timelines
+from greenrun.core.planning.gpu_timelines.timeline import Timeline
 from greenrun.core.planning.model import Placement, Plan, Running, Situation
 from greenrun.core.planning.power_cap.site_power import MW, SitePower, power_reason
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from itertools import islice
 
-from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S
 from greenrun.core.planning.precedence.fair_share import Standing
 from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.scheduling.costing import Place

@@ -13,7 +13,7 @@ import numpy as np
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.arrivals.response import ExpectedArrivals
 from greenrun.core.planning.candidates import Candidates, Demands
-from greenrun.core.planning.capacity import copies
+from greenrun.core.planning.gpu_timelines.timeline import copies
 from greenrun.core.planning.improvement.effort import Effort
 from greenrun.core.planning.precedence.even_use import even_use
 from greenrun.core.planning.precedence.room import missed_limits, misses_limit, put_first, ready_s

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 
 from greenrun.core.jobs.dependencies import in_order
-from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S
 from greenrun.core.planning.preemption.intervals import Spans
 from greenrun.core.planning.problem import LIMIT, PlanningProblem
 from greenrun.core.planning.scheduling.costing import SAME, Place

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from greenrun.core.jobs.dependencies import in_order
-from greenrun.core.planning.capacity import EPSILON_S, copies
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S, copies
 from greenrun.core.planning.precedence.room import end_of, misses_limit, put_first
 from greenrun.core.planning.problem import LIMIT, PlanningProblem
 from greenrun.core.planning.scheduling.costing import Place

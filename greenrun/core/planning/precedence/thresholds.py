@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from greenrun.core.jobs.reasons import ReasonCode
-from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S
 from greenrun.core.planning.precedence.room import missed_limits, put_first
 from greenrun.core.planning.problem import AT_ONCE, PlanningProblem
 from greenrun.core.planning.scheduling.costing import SAME, Place

@@ -6,7 +6,7 @@ from math import ceil
 import numpy as np
 
 from greenrun.core.carbon.intensity import Floats, Series
-from greenrun.core.planning.capacity import EPSILON_S, Timeline
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S, Timeline
 from greenrun.core.planning.preemption.placing import Terms, spans_around
 from greenrun.core.planning.preemption.table import Cells, Shape, cheapest_cells
 

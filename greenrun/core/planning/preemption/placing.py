@@ -12,7 +12,7 @@ from math import inf
 from typing import NamedTuple
 
 from greenrun.core.carbon.intensity import Floats
-from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S
 
 Run = tuple[float, float]
 ROUNDS = 12  # prices of time tried at most

@@ -6,7 +6,7 @@ import numpy as np
 
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.dependencies import in_order
-from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S
 from greenrun.core.planning.problem import PlanningProblem
 
 

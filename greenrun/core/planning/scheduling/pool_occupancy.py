@@ -7,7 +7,7 @@ import numpy as np
 
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.reasons import ReasonCode
-from greenrun.core.planning.capacity import EPSILON_S, Timeline, copies, let_go
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S, Timeline, copies, let_go
 from greenrun.core.planning.piecewise import rise
 from greenrun.core.planning.preemption.intervals import Interruptible, Spans
 from greenrun.core.planning.problem import PlanningProblem

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from greenrun.core.carbon.intensity import Floats
-from greenrun.core.planning.capacity import Timeline, twins
+from greenrun.core.planning.gpu_timelines.timeline import Timeline, twins
 from greenrun.core.planning.preemption.intervals import Spans
 from greenrun.core.planning.problem import BEHIND, PlanningProblem
 from greenrun.core.planning.scheduling.costing import SAME, Place

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from greenrun.core.carbon.intensity import UNCOVERED_S, Floats
-from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S
 from greenrun.core.planning.lagrangian import spendings
 from greenrun.core.planning.piecewise import PiecewiseLinear, rise
 from greenrun.core.planning.preemption.intervals import Spans

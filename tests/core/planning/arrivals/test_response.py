@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenrun.core.planning.arrivals.response import AHEAD_S, ExpectedArrivals
-from greenrun.core.planning.capacity import Timeline
+from greenrun.core.planning.gpu_timelines.timeline import Timeline
 from greenrun.core.planning.model import JobClass, Situation
 from greenrun.core.planning.planner import plan
 from tests.core.build import SLOT, T0, grid, job

@@ -13,6 +13,7 @@ from greenrun.core.planning.admission import admit
 from greenrun.core.planning.planner import plan
 from greenrun.core.planning.power_cap.planned_power import planned_power
 from greenrun.core.planning.power_cap.site_power import SitePower
+from greenrun.core.planning.site_limits.reserved import Reserved
 from tests.core.build import SLOT, T0, job
 from tests.core.situations import situation
 
@@ -93,3 +94,37 @@ def test_a_higher_limit_of_carbon_is_no_reason_to_pass_the_cap() -> None:
     made = plan(asked)
     assert sorted(row.start for row in made.placements)[0] != sorted(row.start for row in made.placements)[1]
     assert made.gap_ratio == pytest.approx(0.0, abs=0.01)
+
+
+def under_way(device: str, until: datetime) -> Reserved:
+    return Reserved(device=device, gpu=device, start=T0 - HOUR, end=until, whose="for bob", name="reservation 1")
+
+
+def test_what_people_draw_on_a_reserved_gpu_counts_until_their_time_is_over_and_no_longer() -> None:
+    site = SitePower(
+        cap=Weekly.of([], 1000.0), limit_w={"gpu0": 700.0, "gpu1": 700.0}, drawn_w={"gpu1": 700.0},
+        idle_w={"gpu0": 50.0, "gpu1": 50.0},
+    )  # fmt: skip
+    one = job(1, power_w=700.0, max_delay=10 * HOUR)
+    asked = situation([], FLAT, 2, power=site, reserved=(under_way("gpu1", T0 + HOUR),))
+    assert admit(asked, [one]).placements[0].start == T0 + HOUR
+    asked = replace(asked, jobs=(one,))
+    made = plan(asked)
+    assert [row.start for row in made.placements] == [T0 + HOUR]
+    assert [(row.start, row.planned_w) for row in planned_power(made, asked)] == [(T0, 750.0)]
+    still = replace(asked, reserved=(*asked.reserved, replace(asked.reserved[0], start=T0 + HOUR, end=T0 + 2 * HOUR)))
+    assert [row.start for row in plan(still).placements] == [T0 + HOUR], "nobody knows what the next ones will draw"
+
+
+def test_a_gpu_counts_once_that_is_reserved_away_or_still_held_by_a_job() -> None:
+    site = SitePower(cap=Weekly.of([], 1000.0), limit_w={"gpu0": 700.0, "gpu1": 700.0}, drawn_w={"gpu1": 600.0})
+    one = job(1, power_w=400.0, max_delay=10 * HOUR)
+    asked = situation([one], FLAT, 2, power=site, reserved=(under_way("gpu1", T0 + 4 * HOUR),))
+    assert plan(asked).placements[0].start == T0
+    overruns = replace(asked, busy={"gpu1": T0 + HOUR})
+    assert plan(overruns).placements[0].start == T0
+    others = replace(overruns, elsewhere={"gpu1": "another daemon"})
+    assert plan(others).placements[0].start == T0
+    tight = replace(site, drawn_w={"gpu1": 650.0})
+    starts = [plan(replace(each, power=tight)).placements[0].start for each in (asked, overruns, others)]
+    assert starts == [T0 + 4 * HOUR, T0 + HOUR, T0 + 4 * HOUR]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.planning.capacity import Timeline
+from greenrun.core.planning.gpu_timelines.timeline import Timeline
 from greenrun.core.planning.model import Running
 from greenrun.core.planning.planner import plan
 from greenrun.core.planning.preemption.intervals import cells_of, step_for
