@@ -26,7 +26,7 @@ from sqlite3 import connect
 from tempfile import TemporaryDirectory
 from time import monotonic, process_time, sleep
 
-from greenrun.client import Client
+from greenrun.client import ApiClient
 from greenrun.core.carbon.intensity import Basis, Kind, Series, SeriesId, Slot
 from greenrun.core.energy.ledger import Entry, price
 from greenrun.core.energy.model import Component, Quality, Slice
@@ -275,7 +275,7 @@ def daemon(folder: Path) -> Iterator[tuple[int, Path]]:
         stdout=(folder / "daemon.log").open("w"), stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        client, limit = Client(socket), monotonic() + 300
+        client, limit = ApiClient(socket), monotonic() + 300
         while True:
             try:
                 client.health()

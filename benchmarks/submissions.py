@@ -26,7 +26,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from greenrun.client import Client, ClientError
+from greenrun.client import ApiClient, ClientError
 from greenrun.clock import utc_now
 from greenrun.core.jobs.job import JobSpec
 from greenrun.store import Store
@@ -78,7 +78,7 @@ def main() -> None:
 def measure(folder: Path, queued: int, submissions: int, clients: int, *, sweeps: bool) -> None:
     prepare(folder, queued)
     with daemon(folder) as process:
-        client = Client(folder / "api.socket", timeout_s=120)
+        client = ApiClient(folder / "api.socket", timeout_s=120)
         started_s = settle(process.pid)
         tell(f"{queued} queued: {started_s:.1f} s of processor until quiet, {memory_mib(process.pid):.0f} MiB")
         time.sleep(HOUSEKEEPING_S)
@@ -122,7 +122,7 @@ def tell(line: str) -> None:
     print(f"{line} (load {os.getloadavg()[0]:.1f})", flush=True)
 
 
-def sweep(client: Client, pid: int, size: int = 10_000) -> None:
+def sweep(client: ApiClient, pid: int, size: int = 10_000) -> None:
     """Submit and cancel as many jobs as one request may hold: of one statement, and each with its own."""
     array = {**job(), "array": {"indices": list(range(size))}}
     ids = timed(pid, f"an array of {size}", lambda: [row["id"] for row in client.offer_sweep(array)[0]])
@@ -148,7 +148,7 @@ def burst(folder: Path, clients: int, each: int = 4) -> tuple[int, float]:
     """Let many clients submit at once; return how much they submitted, and how much a second."""
 
     def go(_: int) -> None:
-        own = Client(folder / "api.socket", timeout_s=120)
+        own = ApiClient(folder / "api.socket", timeout_s=120)
         for _ in range(each):
             own.submit(job())
 
@@ -195,7 +195,7 @@ def daemon(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def wait_for(folder: Path, process: "subprocess.Popen[bytes]") -> None:
-    client = Client(folder / "api.socket", timeout_s=120)
+    client = ApiClient(folder / "api.socket", timeout_s=120)
     while True:
         try:
             client.health()

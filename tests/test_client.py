@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from greenrun.client import (
+    ApiClient,
     BadAnswer,
-    Client,
     ClientError,
     Forbidden,
     NoAnswer,
@@ -34,17 +34,17 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeApi]:
 
 
 @pytest.fixture
-def client(api: FakeApi) -> Client:
-    return Client(api.socket, timeout_s=5)
+def client(api: FakeApi) -> ApiClient:
+    return ApiClient(api.socket, timeout_s=5)
 
 
-def test_a_job_is_posted_as_it_is_and_the_answer_is_unchanged(api: FakeApi, client: Client) -> None:
+def test_a_job_is_posted_as_it_is_and_the_answer_is_unchanged(api: FakeApi, client: ApiClient) -> None:
     api.post("/v1/jobs", {"id": 12, "name": "Zürich"}, 201)
     assert client.submit({"command": ["echo", "ä"]}) == {"id": 12, "name": "Zürich"}
     assert (api.asked[0].method, api.asked[0].body) == ("POST", {"command": ["echo", "ä"]})
 
 
-def test_the_past_is_sent_and_asked_for_and_the_sources_are_listed(api: FakeApi, client: Client) -> None:
+def test_the_past_is_sent_and_asked_for_and_the_sources_are_listed(api: FakeApi, client: ApiClient) -> None:
     api.get("/v1/providers", [{"name": "uk"}])
     api.post("/v1/history/import", {"new": 1})
     api.post("/v1/history/fetch", {"new": 2})
@@ -55,21 +55,21 @@ def test_the_past_is_sent_and_asked_for_and_the_sources_are_listed(api: FakeApi,
     assert [each.body for each in api.asked] == [None, {"provider": "uk"}, asked]
 
 
-def test_a_known_key_is_told_from_a_new_job(api: FakeApi, client: Client) -> None:
+def test_a_known_key_is_told_from_a_new_job(api: FakeApi, client: ApiClient) -> None:
     api.post("/v1/jobs", {"id": 12}, 200)
     assert client.offer({"unique_key": "a"}) == ({"id": 12}, False)
     api.post("/v1/jobs", {"id": 13}, 201)
     assert client.offer({"unique_key": "b"}) == ({"id": 13}, True)
 
 
-def test_many_jobs_are_posted_as_a_list(api: FakeApi, client: Client) -> None:
+def test_many_jobs_are_posted_as_a_list(api: FakeApi, client: ApiClient) -> None:
     api.post("/v1/jobs", [{"id": None}, {"id": None}])
     assert client.submit_many([{"gpus": 1}, {"gpus": 2}], dry_run=True) == [{"id": None}, {"id": None}]
     assert api.asked[0].body == [{"gpus": 1}, {"gpus": 2}]
     assert api.asked[0].query == {"dry_run": ["true"]}
 
 
-def test_jobs_are_asked_for_by_repeated_states_and_only_by_what_was_given(api: FakeApi, client: Client) -> None:
+def test_jobs_are_asked_for_by_repeated_states_and_only_by_what_was_given(api: FakeApi, client: ApiClient) -> None:
     api.get("/v1/jobs", [])
     client.jobs(("queued", "running"), project="a b", limit=3)
     client.jobs()
@@ -80,14 +80,14 @@ def test_jobs_are_asked_for_by_repeated_states_and_only_by_what_was_given(api: F
 
 
 @pytest.mark.parametrize("order", ["cancel", "hold", "release", "start-now"])
-def test_orders_are_posted_to_their_path(api: FakeApi, client: Client, order: str) -> None:
+def test_orders_are_posted_to_their_path(api: FakeApi, client: ApiClient, order: str) -> None:
     api.post(f"/v1/jobs/7/{order}", {"id": 7})
     assert getattr(client, order.replace("-", "_"))(7) == {"id": 7}
 
 
 @pytest.mark.parametrize("order", ["cancel", "hold", "release", "start-now"])
 def test_an_order_for_many_jobs_is_one_request_and_a_problem_of_one_can_be_raised(
-    api: FakeApi, client: Client, order: str
+    api: FakeApi, client: ApiClient, order: str
 ) -> None:
     rows = [{"id": 7, "job": {"id": 7}, "problem": None}]
     rows += [{"id": 8, "job": None, "problem": problem(404, "job not found", "There is no job 8.")}]
@@ -99,7 +99,7 @@ def test_an_order_for_many_jobs_is_one_request_and_a_problem_of_one_can_be_raise
     assert (type(error), str(error), error.status) == (NotFound, "There is no job 8.", 404)
 
 
-def test_everything_else_is_read_from_its_path(api: FakeApi, client: Client) -> None:
+def test_everything_else_is_read_from_its_path(api: FakeApi, client: ApiClient) -> None:
     paths = ["/v1/jobs/7", "/v1/jobs/7/explain", "/v1/jobs/7/events", "/v1/plan", "/v1/forecast", "/v1/devices"]
     for path in [*paths, "/v1/ledger", "/healthz"]:
         api.get(path, {"path": path})
@@ -117,7 +117,7 @@ def test_everything_else_is_read_from_its_path(api: FakeApi, client: Client) -> 
     assert api.asked[6].query == {"job": ["7"], "limit": ["5"]}
 
 
-def test_a_failing_daemon_still_tells_its_health(api: FakeApi, client: Client) -> None:
+def test_a_failing_daemon_still_tells_its_health(api: FakeApi, client: ApiClient) -> None:
     api.get("/healthz", {"status": "failing", "reasons": ["no tick"]}, 503)
     assert client.health()["status"] == "failing"
 
@@ -130,7 +130,7 @@ def test_a_failing_daemon_still_tells_its_health(api: FakeApi, client: Client) -
     ],
 )  # fmt: skip
 def test_a_problem_is_raised_with_all_it_says(
-    api: FakeApi, client: Client, status: int, kind: type[ClientError]
+    api: FakeApi, client: ApiClient, status: int, kind: type[ClientError]
 ) -> None:
     api.get("/v1/plan", problem(status, "a title", "A sentence.", (("gpus", "too many"),)), status)
     with pytest.raises(ClientError) as caught:
@@ -141,13 +141,13 @@ def test_a_problem_is_raised_with_all_it_says(
     assert caught.value.errors == (InputProblem(field="gpus", message="too many"),)
 
 
-def test_an_error_that_is_no_problem_document_is_told_by_its_status(api: FakeApi, client: Client) -> None:
+def test_an_error_that_is_no_problem_document_is_told_by_its_status(api: FakeApi, client: ApiClient) -> None:
     api.get("/v1/plan", ["what"], 500)
     with pytest.raises(ClientError, match="answered with status 500"):
         client.plan()
 
 
-def test_an_answer_that_is_not_json_is_a_bad_answer(api: FakeApi, client: Client) -> None:
+def test_an_answer_that_is_not_json_is_a_bad_answer(api: FakeApi, client: ApiClient) -> None:
     api.get("/v1/plan", b"<html>")
     with pytest.raises(BadAnswer, match="is not JSON"):
         client.plan()
@@ -155,12 +155,12 @@ def test_an_answer_that_is_not_json_is_a_bad_answer(api: FakeApi, client: Client
 
 def test_without_a_daemon_it_is_said_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(NotReachable, match=r"at .*/none .No such file.*start it with `greenrun serve --detach`"):
-        Client(tmp_path / "none").health()
+        ApiClient(tmp_path / "none").health()
 
 
 def test_a_socket_path_that_is_too_long_is_not_reachable(tmp_path: Path) -> None:
     with pytest.raises(NotReachable, match="too long"):
-        Client(tmp_path / ("a" * 120)).health()
+        ApiClient(tmp_path / ("a" * 120)).health()
 
 
 def test_a_daemon_that_does_not_answer_is_not_waited_for_longer_than_the_limit(
@@ -171,12 +171,12 @@ def test_a_daemon_that_does_not_answer_is_not_waited_for_longer_than_the_limit(
         listener.bind(str(path))
         listener.listen()
         with pytest.raises(NotReachable, match=r"within 0.05 s; it may still have acted"):
-            Client(path, timeout_s=0.05).cancel(7)
+            ApiClient(path, timeout_s=0.05).cancel(7)
         with pytest.raises(NotReachable, match=r"within 0.05 s$"):
-            Client(path, timeout_s=0.05).job(7)
+            ApiClient(path, timeout_s=0.05).job(7)
 
 
-def test_a_submission_without_an_answer_is_sent_once_more_with_the_same_key(api: FakeApi, client: Client) -> None:
+def test_a_submission_without_an_answer_is_sent_once_more_with_the_same_key(api: FakeApi, client: ApiClient) -> None:
     answers = iter([(HANG_UP, None), (201, {"id": 12}), (201, [{"id": 13}]), (HANG_UP, None), (200, [{"id": 13}])])
     api.answers["POST", "/v1/jobs"] = lambda _: next(answers)
     assert client.submit({"gpus": 1}) == {"id": 12}
@@ -187,7 +187,7 @@ def test_a_submission_without_an_answer_is_sent_once_more_with_the_same_key(api:
     assert [asked.body for asked in api.asked[:2]] == [{"gpus": 1}] * 2
 
 
-def test_every_submission_has_a_key_of_its_own_and_a_dry_run_has_none(api: FakeApi, client: Client) -> None:
+def test_every_submission_has_a_key_of_its_own_and_a_dry_run_has_none(api: FakeApi, client: ApiClient) -> None:
     api.post("/v1/jobs", {"id": 12}, 201)
     client.submit({})
     client.submit({})
@@ -197,7 +197,7 @@ def test_every_submission_has_a_key_of_its_own_and_a_dry_run_has_none(api: FakeA
 
 
 @pytest.mark.parametrize("key", ["", " a", "a\nb", "ä", "x" * 256])
-def test_a_key_that_cannot_be_sent_is_told_before_anything_is(api: FakeApi, client: Client, key: str) -> None:
+def test_a_key_that_cannot_be_sent_is_told_before_anything_is(api: FakeApi, client: ApiClient, key: str) -> None:
     with pytest.raises(RequestRefused, match="cannot be sent, so nothing was"):
         client.submit({}, key=key)
     assert api.asked == []
@@ -209,7 +209,7 @@ def test_a_submission_is_given_up_after_the_second_time_out(tmp_path_factory: py
         listener.bind(str(path))
         listener.listen()
         with pytest.raises(NoAnswer, match="it may still have acted"):
-            Client(path, timeout_s=0.05).submit({})
+            ApiClient(path, timeout_s=0.05).submit({})
         heads = []
         for _ in range(2):
             connection, _address = listener.accept()
@@ -222,7 +222,7 @@ def test_a_submission_is_given_up_after_the_second_time_out(tmp_path_factory: py
     assert b"Idempotency-Key: " in heads[0]
 
 
-def test_an_order_and_a_question_are_not_sent_twice(api: FakeApi, client: Client) -> None:
+def test_an_order_and_a_question_are_not_sent_twice(api: FakeApi, client: ApiClient) -> None:
     api.answers["POST", "/v1/jobs/7/cancel"] = api.answers["GET", "/v1/jobs/7"] = (HANG_UP, None)
     with pytest.raises(NoAnswer, match="ended the connection before it had answered; it may still have acted"):
         client.cancel(7)
@@ -242,14 +242,14 @@ def test_nothing_is_sent_to_a_socket_of_another_user(tmp_path_factory: pytest.Te
         finally:
             os.seteuid(0)
         with pytest.raises(NotReachable, match=r"belongs to user nobody, so nothing was sent"):
-            Client(path, timeout_s=5).cancel(7)
+            ApiClient(path, timeout_s=5).cancel(7)
         connection, _ = listener.accept()
         with connection:
             assert connection.recv(100) == b""
 
 
 @contextmanager
-def answering(path: Path, answer: bytes) -> Iterator[Client]:
+def answering(path: Path, answer: bytes) -> Iterator[ApiClient]:
     """A client of what gives this answer, byte for byte, and hangs up."""
 
     def answer_once() -> None:
@@ -263,7 +263,7 @@ def answering(path: Path, answer: bytes) -> Iterator[Client]:
         listener.listen()
         thread = threading.Thread(target=answer_once)
         thread.start()
-        yield Client(path, timeout_s=HANGS_S)
+        yield ApiClient(path, timeout_s=HANGS_S)
         thread.join()
 
 
@@ -322,7 +322,7 @@ def test_what_speaks_no_http_is_a_bad_answer(tmp_path_factory: pytest.TempPathFa
         client.plan()
 
 
-def test_a_report_is_written_as_it_comes_and_a_refusal_is_not(api: FakeApi, client: Client) -> None:
+def test_a_report_is_written_as_it_comes_and_a_refusal_is_not(api: FakeApi, client: ApiClient) -> None:
     pieces: list[bytes] = []
     api.get("/v1/reports", b"x" * 1_000_000)
     client.write_report(pieces.append, by="job", form="csv")
@@ -333,7 +333,7 @@ def test_a_report_is_written_as_it_comes_and_a_refusal_is_not(api: FakeApi, clie
     assert len(b"".join(pieces)) == 1_000_000
 
 
-def test_where_a_report_cannot_be_written_the_daemon_is_not_blamed(api: FakeApi, client: Client) -> None:
+def test_where_a_report_cannot_be_written_the_daemon_is_not_blamed(api: FakeApi, client: ApiClient) -> None:
     def full(piece: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -11,11 +11,11 @@ import pytest
 
 from greenrun.api.job_models import JobOut
 from greenrun.api.job_request import JobIn
-from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
 from greenrun.core.jobs.declaration import FieldInfo, Trait, field_infos
 from greenrun.core.jobs.job import ArrayPlace, DurationSource, JobSpec
 from greenrun.store import Store
 from greenrun.store.tables import JobRecord
+from greenrun.submission.job_options import OPTIONS, SubmissionContext, Value, state_job
 from tests.api.fakes import NOW, World, spec, stored
 
 FIELDS = field_infos(JobSpec)

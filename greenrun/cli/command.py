@@ -33,7 +33,7 @@ class Command(click.Command):
         """Run the command; leave with the documented exit code."""
         as_json = bool(ctx.params.get("as_json"))
         if os.environ.get("TZ"):
-            from greenrun.cli.terminal.local_zone import settle_zone
+            from greenrun.submission.local_zone import settle_zone
 
             settle_zone()
         try:

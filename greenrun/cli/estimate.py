@@ -14,7 +14,6 @@ from greenrun.cli.command import Command
 from greenrun.cli.estimate_inputs import Size, read_size
 from greenrun.cli.options import config_path, connect, daemon_options, print_json
 from greenrun.cli.tables import Column, print_table, terminal_width
-from greenrun.cli.terminal.local_zone import zones_text
 from greenrun.clock import utc_now
 from greenrun.core.carbon.intensity import FallbackLevel, Kind, Series, SeriesId, Signal, Slot
 from greenrun.core.formatting import (
@@ -30,6 +29,7 @@ from greenrun.core.formatting import (
     whole_text,
 )
 from greenrun.core.jobs.estimate import Figure, Window, energy_kwh, windows
+from greenrun.submission.local_zone import zones_text
 
 UNNAMED = "unnamed"  # the zone of a trace whose zone is not given
 _WIDTH = 120

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from math import isfinite
 from typing import TypeVar
 
-from greenrun.cli.terminal.local_zone import told_instant
-from greenrun.cli.times import parse_duration
 from greenrun.core.errors import GreenrunError, InputProblem, InvalidJob
 from greenrun.core.formatting import iso_text, number_text
 from greenrun.core.jobs.estimate import Figure, gpu_hours, nominal_power, training_flops
 from greenrun.core.reference.gpu_models import GpuModel, find_model
+from greenrun.submission.local_zone import told_instant
+from greenrun.submission.times import parse_duration
 
 LONGEST = timedelta(days=3660)
 MOST_GPUS = 1_000_000

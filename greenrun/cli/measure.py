@@ -14,8 +14,8 @@ from greenrun.cli.command import OK, USAGE, Command, LocalError
 from greenrun.cli.options import chosen, config_path, daemon_options, print_json
 from greenrun.cli.tables import plain_lines
 from greenrun.cli.terminal.log_lines import log_to_stderr
-from greenrun.cli.times import parse_duration
 from greenrun.core.formatting import duration_text, energy_text, power_text
+from greenrun.submission.times import parse_duration
 
 if TYPE_CHECKING:
     from greenrun.measuring import Measurement, Result

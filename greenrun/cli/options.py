@@ -13,7 +13,7 @@ from greenrun.core.errors import InputProblem, InvalidInput
 from greenrun.paths import find_socket
 
 if TYPE_CHECKING:
-    from greenrun.client import Client
+    from greenrun.client import ApiClient
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Read = TypeVar("Read")
@@ -38,11 +38,11 @@ def chosen(ctx: click.Context, name: str, given: str | None) -> str | None:
     return given or (str(before) if before else None)
 
 
-def connect(ctx: click.Context, socket: str | None, config: str | None) -> "Client":
+def connect(ctx: click.Context, socket: str | None, config: str | None) -> "ApiClient":
     """Return a client of the daemon that these options and the environment name."""
-    from greenrun.client import Client
+    from greenrun.client import ApiClient
 
-    return Client(find_socket(chosen(ctx, "socket", socket), chosen(ctx, "config", config)))
+    return ApiClient(find_socket(chosen(ctx, "socket", socket), chosen(ctx, "config", config)))
 
 
 def config_path(ctx: click.Context, config: str | None) -> Path | None:

@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, date, datetime, timedelta, tzinfo
 
-from greenrun.cli.times import parse_duration, parse_instant
+from greenrun.submission.times import parse_duration, parse_instant
 
 PAST_FORMS = "7d (ago), yesterday, last week, monday, 18:00, 2026-11-02 or 2026-11-02T09:00Z"
 

@@ -14,9 +14,9 @@ from greenrun.cli.options import OptionReader, connect, daemon_options, one_of
 from greenrun.cli.past_times import parse_past
 from greenrun.cli.tables import output_width
 from greenrun.cli.terminal.encoding import is_unicode
-from greenrun.cli.terminal.local_zone import local_zone
 from greenrun.client import Answer
 from greenrun.clock import utc_now
+from greenrun.submission.local_zone import local_zone
 
 _DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?")
 

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from greenrun.cli.output import page_problems
-from greenrun.cli.times import parse_duration
 from greenrun.clock import utc_now
 from greenrun.config import load_config
 from greenrun.config.site_power_cap import parse_watts
@@ -20,6 +19,7 @@ from greenrun.simulation.case import Case, JobOverrides, refusal
 from greenrun.simulation.files import read_case
 from greenrun.simulation.history import CaseQuery, history_case
 from greenrun.simulation.policies import GREENRUN, Policy, policies_of
+from greenrun.submission.times import parse_duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from greenrun import __version__
-from greenrun.client import Client, ClientError, NotReachable
+from greenrun.client import ApiClient, ClientError, NotReachable
 from greenrun.config import Config
 from greenrun.doctor.finding import Area, Finding, failed, ok, warning
 
@@ -23,7 +23,7 @@ def ask_daemon(path: Path, state: Path | None) -> tuple[dict[str, Any] | None, l
     `state` is the state folder, where the settings can be read.
     """
     try:
-        health = Client(path, timeout_s=LIMIT_S).health()
+        health = ApiClient(path, timeout_s=LIMIT_S).health()
     except NotReachable as exc:
         holder = _holder(state / "daemon.lock") if state else None
         if holder is not None:

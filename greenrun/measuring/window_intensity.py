@@ -40,9 +40,9 @@ class WindowIntensity:
 
     def ask_daemon(self, problems: list[str] | None = None) -> bool:
         """Ask the daemon alone, which answers within DAEMON_LIMIT_S or not at all; return whether it did."""
-        from greenrun.client import Client, ClientError
+        from greenrun.client import ApiClient, ClientError
 
-        client = Client(find_socket(self._choice.socket, self._choice.file), timeout_s=DAEMON_LIMIT_S)
+        client = ApiClient(find_socket(self._choice.socket, self._choice.file), timeout_s=DAEMON_LIMIT_S)
         try:
             answer = client.forecast(self.zone)
         except ClientError as exc:

@@ -14,7 +14,7 @@ from greenrun.api.app import create_metrics_app
 from greenrun.api.problems import TITLES
 from greenrun.api.serving.server import serve_in_thread
 from greenrun.api.serving.unix_socket import bind_unix
-from greenrun.client import Client, ClientError, client_errors
+from greenrun.client import ApiClient, ClientError, client_errors
 from tests.api.fakes import NOW, World
 from tests.api.reference import BEGIN, END, chapter, openapi
 from tests.conftest import require
@@ -90,7 +90,7 @@ def test_the_examples_with_curl_work(world: World, socket: Path) -> None:
 
 
 def test_every_method_of_the_client_is_in_its_page_as_it_is() -> None:
-    methods = {name: found for name, found in vars(Client).items() if inspect.isfunction(found) and name[0] != "_"}
+    methods = {name: found for name, found in vars(ApiClient).items() if inspect.isfunction(found) and name[0] != "_"}
     forms = [f"{name}{_parameters(found)}" for name, found in methods.items()]
     kinds = [
         name for name, found in vars(client_errors).items() if inspect.isclass(found) and issubclass(found, ClientError)

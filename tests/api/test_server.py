@@ -19,7 +19,7 @@ from greenrun.api.app import create_metrics_app
 from greenrun.api.serving.connections import BoundedProtocol
 from greenrun.api.serving.server import ServerHandle, bind_tcp, serve_in_thread
 from greenrun.api.serving.unix_socket import Listener, bind_unix
-from greenrun.client import Client, RequestRefused
+from greenrun.client import ApiClient, RequestRefused
 from greenrun.core.errors import ConfigError, GreenrunError
 from tests.api.fakes import NOW, World, stored
 from tests.patience import HANGS_S, until
@@ -60,14 +60,14 @@ def test_a_body_that_is_refused_before_it_is_read_is_told_by_the_client(
 ) -> None:
     job = {"command": ["/bin/true", "x" * 100_000], "workdir": "/"}
     with pytest.raises(RequestRefused, match=r"larger than 33554432 bytes: submit fewer jobs") as caught:
-        Client(path, timeout_s=HANGS_S).submit_many([job] * 400)
+        ApiClient(path, timeout_s=HANGS_S).submit_many([job] * 400)
     assert (caught.value.status, world.store.kept) == (413, {})
 
 
 def test_as_many_jobs_as_one_request_may_be_are_submitted_and_cancelled(
     world: World, server: ServerHandle, path: Path
 ) -> None:
-    client = Client(path, timeout_s=HANGS_S)
+    client = ApiClient(path, timeout_s=HANGS_S)
     jobs, new = client.offer_sweep(
         {"command": ["/bin/true"], "workdir": "/", "array": {"indices": list(range(10_000))}}
     )

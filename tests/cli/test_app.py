@@ -140,7 +140,7 @@ def test_an_interrupt_ends_quietly_with_130(run: Run, monkeypatch: pytest.Monkey
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("greenrun.client.Client.plan", interrupted)
+    monkeypatch.setattr("greenrun.client.ApiClient.plan", interrupted)
     ran = run("plan", "--socket", "/nowhere")
     assert (ran.code, ran.out, ran.err) == (130, "", "")
 

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from greenrun.api.app import create_metrics_app
 from greenrun.api.serving.server import ServerHandle, serve_in_thread
 from greenrun.api.serving.unix_socket import bind_unix
-from greenrun.client import Client
+from greenrun.client import ApiClient
 from greenrun.core.conditions import ConditionCode
 from greenrun.core.errors import GreenrunError
 from greenrun.daemon.doors import LOCK, StateLock, check_socket
@@ -119,7 +119,7 @@ def test_a_socket_that_is_gone_is_bound_anew_and_told_once(server: ServerHandle,
         for _ in range(2):
             accident(path)  # type: ignore[operator]
             assert [check_socket(server, NOW), check_socket(server, NOW)] == [[], []]
-            assert Client(path, timeout_s=HANGS_S).jobs() == []
+            assert ApiClient(path, timeout_s=HANGS_S).jobs() == []
     assert [line["event"] for line in logged if line["log_level"] == "warning"] == [
         "the socket was removed or replaced, and is bound anew"
     ] * 2

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from greenrun.client import Client
+from greenrun.client import ApiClient
 from greenrun.measuring.choosing import Choice
 from greenrun.measuring.window_intensity import WindowIntensity
 from greenrun.meters.settings import MeterSettings
@@ -30,7 +30,7 @@ def tell(intensity: WindowIntensity, monkeypatch: pytest.MonkeyPatch) -> Tell:
         start, end = (T0 + timedelta(minutes=minutes) for minutes in (first, last))
         slot = {"start": start.isoformat(), "end": end.isoformat(), "g_per_kwh": g_per_kwh, "kind": "forecast"}
         told: dict[str, Any] = {"zone": "GB", "provider": provider, "slots": [slot]}
-        monkeypatch.setattr(Client, "forecast", lambda self, zone: told)
+        monkeypatch.setattr(ApiClient, "forecast", lambda self, zone: told)
         assert intensity.ask_daemon()
 
     return ask

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from greenrun.client import Client, ClientError
+from greenrun.client import ApiClient, ClientError
 from tests.patience import HANGS_S, LIMIT_S, exit_code, until
 
 GREENRUN = Path(sys.executable).with_name("greenrun")
@@ -57,7 +57,7 @@ class Daemon:
             self._program = ["sh", "-c", f'ulimit -n {descriptors}; exec "$0" "$@"', GREENRUN]
         self.state = Path((config or {}).get("paths", {}).get("state", folder / "state"))
         self.env = {**environment(folder), **(env or {})}
-        self.client = Client(folder / "s", timeout_s=HANGS_S)
+        self.client = ApiClient(folder / "s", timeout_s=HANGS_S)
         self.config = write_config(folder, config or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._log_begins = 0

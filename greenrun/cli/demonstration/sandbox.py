@@ -19,7 +19,7 @@ import psutil
 from greenrun.charts.terminal import Step
 from greenrun.cli.command import LocalError
 from greenrun.cli.demonstration.scenario import LOG, SCRIPT, SOCKET, set_up
-from greenrun.client import Client, ClientError
+from greenrun.client import ApiClient, ClientError
 from greenrun.core.jobs.job import State
 
 READY_LIMIT_S, CANCEL_LIMIT_S, STOP_LIMIT_S, SWEEP_LIMIT_S = 20.0, 8.0, 10.0, 3.0
@@ -42,7 +42,7 @@ class Sandbox:
         if len(os.fsencode(socket)) > LONGEST_SOCKET:
             self.folder.rmdir()
             raise LocalError(f"The path of a socket in {self.folder.parent} is too long; set TMPDIR to a shorter one.")
-        self.client = Client(socket)
+        self.client = ApiClient(socket)
         self.trace: Sequence[Step] = ()
         self._log = self.folder / LOG
         self._daemon: subprocess.Popen[bytes] | None = None

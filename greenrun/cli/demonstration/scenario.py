@@ -10,8 +10,8 @@ from typing import Any
 
 from greenrun.charts.terminal import Step
 from greenrun.cli.demonstration.trace import csv_text, synthetic_trace
-from greenrun.cli.jobs import environment
 from greenrun.paths import JOB_ENVIRONMENT
+from greenrun.submission import environment
 
 START = datetime(2026, 6, 1, 18, 30, tzinfo=UTC)  # the evening peak: now is a bad time, and a sunny day follows
 SEED = 7

@@ -11,7 +11,7 @@ from greenrun.cli.options import connect, daemon_options, print_json
 from greenrun.clock import utc_now
 
 if TYPE_CHECKING:
-    from greenrun.client import Answer, Client
+    from greenrun.client import Answer, ApiClient
 
 _GPU = click.option(
     "--gpu", "gpus", multiple=True, metavar="ID", help="This GPU only, by index or UUID; also 0,1, and may be repeated."
@@ -57,7 +57,7 @@ def _names(given: Sequence[str]) -> list[str]:
     return [name.strip() for text in given for name in text.split(",")]
 
 
-def _print(client: "Client", drains: "Sequence[Answer]", as_json: bool) -> None:
+def _print(client: "ApiClient", drains: "Sequence[Answer]", as_json: bool) -> None:
     if as_json:
         print_json(drains)
         return

@@ -14,7 +14,7 @@ from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, localized_text, memory_text
 
 if TYPE_CHECKING:
-    from greenrun.client import Answer, Client
+    from greenrun.client import Answer, ApiClient
 
 _COLUMNS = (Column("device"), Column("model", rank=2, least=8), Column("memory", right=True, rank=3), Column("job"),
             Column("state", wraps=True))  # fmt: skip
@@ -48,7 +48,7 @@ def drained_text(drain: Mapping[str, Any], now: datetime) -> str:
     return f"drained by {text.printable(drain['user'])} since {clock_text(text.instant(drain['since']), now)}{why}"
 
 
-def gpu_notes(client: "Client", now: datetime) -> list[str]:
+def gpu_notes(client: "ApiClient", now: datetime) -> list[str]:
     """Return a sentence for each GPU on which no job may be started for now, or that others use beside a job.
 
     A daemon of an earlier release tells nothing of that.

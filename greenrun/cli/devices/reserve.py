@@ -10,14 +10,14 @@ import click
 from greenrun.cli.command import USAGE, Command, Group, LocalError
 from greenrun.cli.options import OptionReader, connect, daemon_options, print_json, whole
 from greenrun.cli.tables import Column, print_table
-from greenrun.cli.terminal.local_zone import local_zone
 from greenrun.cli.text import instant, printable
-from greenrun.cli.times import parse_duration, parse_instant
 from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, iso_text
+from greenrun.submission.local_zone import local_zone
+from greenrun.submission.times import parse_duration, parse_instant
 
 if TYPE_CHECKING:
-    from greenrun.client import Answer, Client
+    from greenrun.client import Answer, ApiClient
 
 _COLUMNS = (Column("id"), Column("gpus", wraps=True), Column("from"), Column("to"), Column("for", rank=2),
             Column("by", rank=3), Column("reason", wraps=True, rank=4))  # fmt: skip
@@ -78,7 +78,7 @@ def app(
         _reserve(connect(ctx, socket, config), asked, as_json=as_json)
 
 
-def _reserve(client: "Client", asked: _Asked, *, as_json: bool) -> None:
+def _reserve(client: "ApiClient", asked: _Asked, *, as_json: bool) -> None:
     now, reader = utc_now(), OptionReader()
     read = partial(parse_instant, now=now, zone=local_zone())
     number = reader.read("--gpus", asked.number, whole)
@@ -106,7 +106,7 @@ def _reserve(client: "Client", asked: _Asked, *, as_json: bool) -> None:
         print(line)
 
 
-def _told(client: "Client", row: "Answer", now: datetime) -> Iterator[str]:
+def _told(client: "ApiClient", row: "Answer", now: datetime) -> Iterator[str]:
     """Say what was reserved, and which jobs are on these GPUs."""
     devices = {device["id"]: device for device in client.devices()}
     names = _names(row, devices)

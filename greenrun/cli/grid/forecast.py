@@ -13,9 +13,9 @@ from greenrun.cli.command import USAGE, Command, LocalError
 from greenrun.cli.grid.forecast_quality import print_quality
 from greenrun.cli.options import connect, daemon_options, print_json
 from greenrun.cli.tables import print_wrapped, terminal_width
-from greenrun.cli.terminal.local_zone import local_zone, zones_text
 from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, duration_text, intensity_text, span_text
+from greenrun.submission.local_zone import local_zone, zones_text
 
 _MAX_CHART = 60
 _PLOT_WIDTH = 100

@@ -6,8 +6,8 @@ from typing import Any
 
 from greenrun.cli import text
 from greenrun.cli.tables import print_table, print_wrapped
-from greenrun.cli.terminal.local_zone import zone_name
 from greenrun.core.formatting import clock_text, decimal_text, percent_text
+from greenrun.submission.local_zone import zone_name
 
 _FIGURES = {
     "mean_absolute_error_g_per_kwh": "error",

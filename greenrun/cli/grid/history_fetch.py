@@ -13,12 +13,12 @@ import click
 from greenrun.cli import text
 from greenrun.cli.command import FAILED, OK, USAGE, LocalError
 from greenrun.cli.options import print_json
-from greenrun.cli.terminal.local_zone import told_instant
 from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, span_text
+from greenrun.submission.local_zone import told_instant
 
 if TYPE_CHECKING:
-    from greenrun.client import Answer, Client
+    from greenrun.client import Answer, ApiClient
 
 PATIENCE_S = 300.0  # a source that asks to wait for longer than this is left for another day
 TRIES = 3
@@ -69,7 +69,9 @@ def span(start: str | None, end: str | None) -> Span:
     return since, until
 
 
-def run(client: "Client", wanted: Span, zone: str | None, provider: str | None, *, as_json: bool, shows: bool) -> None:
+def run(
+    client: "ApiClient", wanted: Span, zone: str | None, provider: str | None, *, as_json: bool, shows: bool
+) -> None:
     """Fetch the interval from its latest week back, print the outcome, and exit with 1 unless it is complete."""
     gathered, (start, end) = Gathered(), wanted
     while start < end and gathered.refused is None:
@@ -101,7 +103,7 @@ def _instant(raw: str, option: str, now: datetime) -> datetime:
         raise LocalError(f"{option}: {exc}", USAGE) from exc
 
 
-def _asked(client: "Client", wanted: Span, zone: str | None, provider: str | None) -> "Answer":
+def _asked(client: "ApiClient", wanted: Span, zone: str | None, provider: str | None) -> "Answer":
     """Request the last week of an interval until a source answers, or no source is worth asking again."""
     since, until = (at.isoformat() for at in wanted)
     for tries_left in reversed(range(TRIES)):

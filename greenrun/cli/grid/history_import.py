@@ -19,7 +19,7 @@ from greenrun.grid.backfill import PRESENT
 from greenrun.providers.csv_files.trace import SIZE_CAP_BYTES, Trace, TraceIssue, from_us, parse_trace
 
 if TYPE_CHECKING:
-    from greenrun.client import Client
+    from greenrun.client import ApiClient
 
 AT_ONCE = 5_000  # values in one request
 
@@ -55,7 +55,7 @@ class Read:
         return sum(len(part["slots"]) for part in self.parts)
 
 
-def run(client: "Client", file: Path, options: SeriesOptions, *, as_json: bool) -> None:
+def run(client: "ApiClient", file: Path, options: SeriesOptions, *, as_json: bool) -> None:
     """Import the file and print the outcome; raise InvalidInput with all its problems."""
     _check(options)
     trace = _parsed(file, options)
@@ -92,7 +92,7 @@ def _parsed(file: Path, options: SeriesOptions) -> Trace:
         raise InvalidInput(str(exc)) from exc
 
 
-def _completed(client: "Client", file: Path, options: SeriesOptions, trace: Trace) -> SeriesOptions:
+def _completed(client: "ApiClient", file: Path, options: SeriesOptions, trace: Trace) -> SeriesOptions:
     """Return the options completed from the file; the portal's values are flow-traced (consumption-based)."""
     flows = Accounting.CONSUMPTION if trace.basis else None
     provider = options.provider or _own_name(client, file)
@@ -102,7 +102,7 @@ def _completed(client: "Client", file: Path, options: SeriesOptions, trace: Trac
     )  # fmt: skip
 
 
-def _own_name(client: "Client", file: Path) -> str:
+def _own_name(client: "ApiClient", file: Path) -> str:
     """Return the file's own name; it must not be taken for a source's by accident, for that cannot be undone."""
     if file.stem in {row["name"] for row in client.providers()}:
         raise LocalError(
@@ -144,7 +144,7 @@ def _slots(issue: TraceIssue) -> list[tuple[datetime, float, timedelta]]:
     ]
 
 
-def _sent(client: "Client", whose: SeriesOptions, read: Read) -> dict[str, Any]:
+def _sent(client: "ApiClient", whose: SeriesOptions, read: Read) -> dict[str, Any]:
     """Send everything, the oldest first, so that what is refused for its age is refused before anything is kept."""
     done: dict[str, Any] = {}
     head = {name: getattr(whose, name) for name in ("provider", "zone", "signal", "accounting", "basis")}

@@ -16,7 +16,6 @@ from greenrun.cli.command import Command
 from greenrun.cli.grid.forecast import steps_of
 from greenrun.cli.options import connect, daemon_options, print_json
 from greenrun.cli.tables import Column, output_width, print_table, print_wrapped, terminal_width
-from greenrun.cli.terminal.local_zone import zones_text
 from greenrun.clock import utc_now
 from greenrun.core.formatting import (
     clock_text,
@@ -30,6 +29,7 @@ from greenrun.core.formatting import (
     span_text,
     whole_text,
 )
+from greenrun.submission.local_zone import zones_text
 
 Answer = Mapping[str, Any]
 FIRST_COME = "first come, first served"  # in order of submission, as soon as GPUs are free

@@ -11,10 +11,10 @@ from greenrun.cli import text
 from greenrun.cli.command import FAILED, Command, Group, LocalError
 from greenrun.cli.options import config_option, config_path, connect, daemon_options, json_option, print_json
 from greenrun.cli.tables import Column, print_table
-from greenrun.cli.terminal.local_zone import zone_name
 from greenrun.cli.terminal.log_lines import log_to_stderr
 from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, count_text, duration_text, iso_text
+from greenrun.submission.local_zone import zone_name
 
 if TYPE_CHECKING:
     from greenrun.grid.sources import Checked, Coverage

@@ -14,7 +14,7 @@ from greenrun.core.jobs.job import FINISHED, State
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from greenrun.client import Answer, Client
+    from greenrun.client import Answer, ApiClient
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -94,7 +94,7 @@ def chosen(
     return found
 
 
-def selected(client: "Client", picked: Chosen, purpose: str) -> "list[Answer]":
+def selected(client: "ApiClient", picked: Chosen, purpose: str) -> "list[Answer]":
     """Return the jobs that are meant, to `read`, or to `wait` for; plain numbers are asked for one by one."""
     ids = picked.ids
     if ids is not None:
@@ -102,7 +102,7 @@ def selected(client: "Client", picked: Chosen, purpose: str) -> "list[Answer]":
     return client.select(picked.words, purpose=purpose, **picked.filters)
 
 
-def one(client: "Client", word: str) -> int:
+def one(client: "ApiClient", word: str) -> int:
     """Return the number of the one job that a word means; raise LocalError when it means several."""
     if ids := chosen([word]).ids:
         return ids[0]

@@ -13,11 +13,11 @@ from greenrun.cli.jobs.addressing import Chosen, chosen, job_filters, selected
 from greenrun.cli.jobs.waiting_teller import WaitingTeller
 from greenrun.cli.options import connect, daemon_options, print_json
 from greenrun.cli.text import reason_text
-from greenrun.cli.times import parse_duration
 from greenrun.core.jobs.job import FINISHED, MOST_TOGETHER, Outcome, State
+from greenrun.submission.times import parse_duration
 
 if TYPE_CHECKING:
-    from greenrun.client import Answer, Client
+    from greenrun.client import Answer, ApiClient
 
 _LOOK_EVERY_S = (0.1, 1.0)  # soon at first, then at this pace
 _RETRY_LIMIT_S = 60.0  # a daemon that restarts while we wait is back well within this
@@ -171,7 +171,9 @@ def wait(
     raise click.exceptions.Exit(wait_for(client, ids, limit_s, as_json))
 
 
-def wait_for(client: "Client", ids: Sequence[int], limit_s: float | None, as_json: bool, *, quiet: bool = False) -> int:
+def wait_for(
+    client: "ApiClient", ids: Sequence[int], limit_s: float | None, as_json: bool, *, quiet: bool = False
+) -> int:
     """Tell of each job once it is finished; return the first exit code that is not 0; raise WaitTimedOut."""
     until_s = None if limit_s is None else time.monotonic() + limit_s
     codes = []
@@ -190,7 +192,7 @@ def _seconds(timeout: str | None) -> float | None:
         raise LocalError(f"--timeout: {exc}", USAGE) from exc
 
 
-def _finished(client: "Client", job: int, until_s: float | None) -> "Answer":
+def _finished(client: "ApiClient", job: int, until_s: float | None) -> "Answer":
     pause_s, most_s = _LOOK_EVERY_S
     retrying, teller = RetryingClient(client), WaitingTeller()
     while (answer := retrying.job(job))["state"] not in FINISHED:
@@ -206,7 +208,7 @@ def _finished(client: "Client", job: int, until_s: float | None) -> "Answer":
 class RetryingClient:
     """Reads a job from the daemon, and tolerates outages of the daemon once it has answered."""
 
-    def __init__(self, client: "Client", limit_s: float = _RETRY_LIMIT_S) -> None:
+    def __init__(self, client: "ApiClient", limit_s: float = _RETRY_LIMIT_S) -> None:
         self._client = client
         self._limit_s = limit_s
         self._last: Any = None

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from greenrun.cli.command import USAGE, Command, LocalError
-from greenrun.cli.jobs import environment
 from greenrun.cli.jobs.addressing import chosen, complete_jobs, complete_states, selected
-from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_changes
-from greenrun.cli.jobs.trial import Stated, changed
+from greenrun.cli.jobs.trial import changed
 from greenrun.cli.options import config_path, connect, daemon_options, print_json
-from greenrun.cli.terminal.local_zone import local_zone
 from greenrun.cli.text import submitted_text
 from greenrun.clock import utc_now
 from greenrun.core.errors import InputProblem
 from greenrun.paths import find_job_environment
+from greenrun.submission import environment
+from greenrun.submission.job_options import OPTIONS, SubmissionContext, Value, state_changes
+from greenrun.submission.local_zone import local_zone
+from greenrun.submission.stated import Stated
 
 if TYPE_CHECKING:
     from greenrun.client import Answer

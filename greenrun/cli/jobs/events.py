@@ -18,10 +18,10 @@ from greenrun.cli.jobs.addressing import Chosen, complete_jobs, selected
 from greenrun.cli.options import OptionReader, connect, daemon_options, one_of, print_json, whole
 from greenrun.cli.past_times import PAST_FORMS, parse_past
 from greenrun.cli.tables import print_wrapped
-from greenrun.cli.terminal.local_zone import local_zone, zone_name
 from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, instant_text, iso_text, localized_text
 from greenrun.core.jobs.transitions import SCHEDULER, EventKind
+from greenrun.submission.local_zone import local_zone, zone_name
 
 if TYPE_CHECKING:
     from greenrun.client import Answer

@@ -9,13 +9,14 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
 from greenrun.cli.jobs.script import state_scripted
-from greenrun.cli.jobs.trial import ANY, Stated, also_refused, submission
+from greenrun.cli.jobs.trial import ANY, also_refused, submission
 from greenrun.core.errors import InputProblem, InvalidJob
+from greenrun.submission.job_options import OPTIONS, SubmissionContext, Value, state_job
+from greenrun.submission.stated import Stated
 
 if TYPE_CHECKING:
-    from greenrun.client import Client
+    from greenrun.client import ApiClient
 
 STANDARD_INPUT = "-"
 _LISTS = ("job", "jobs")
@@ -41,7 +42,7 @@ class ReadJobs(NamedTuple):
         """All of them, as the API takes them."""
         return [row.fields for row in self.stated.values()]
 
-    def refused(self, client: "Client") -> InvalidJob:
+    def refused(self, client: "ApiClient") -> InvalidJob:
         """Return the error that nothing of the file was submitted, with what the daemon would refuse of it too."""
         from greenrun.cli.terminal.error_words import in_words
 

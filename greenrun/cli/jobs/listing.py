@@ -13,7 +13,6 @@ from greenrun.cli.devices.overview import gpu_notes
 from greenrun.cli.jobs.stray_runs import stray_notes
 from greenrun.cli.options import OptionReader, connect, daemon_options, one_of, print_json, whole
 from greenrun.cli.tables import Column, fitted, has_styles, output_width, table_lines
-from greenrun.cli.terminal.local_zone import here_and_now, zones_text
 from greenrun.clock import utc_now
 from greenrun.core.formatting import (
     clock_text,
@@ -26,9 +25,10 @@ from greenrun.core.formatting import (
     span_text,
 )
 from greenrun.core.jobs.job import FINISHED, State
+from greenrun.submission.local_zone import here_and_now, zones_text
 
 if TYPE_CHECKING:
-    from greenrun.client import Answer, Client
+    from greenrun.client import Answer, ApiClient
 
 Job = Mapping[str, Any]
 
@@ -143,7 +143,7 @@ def _watched(
     return True
 
 
-def _recent(client: "Client", project: str | None, user: str | None, most: int | None) -> "list[Answer]":
+def _recent(client: "ApiClient", project: str | None, user: str | None, most: int | None) -> "list[Answer]":
     unfinished = client.jobs([state for state in State if state not in FINISHED], project, user)
     finished = client.jobs(sorted(FINISHED), project, user, _LAST_FINISHED)
     by_id = {job["id"]: job for job in (*unfinished, *finished)}
@@ -151,7 +151,7 @@ def _recent(client: "Client", project: str | None, user: str | None, most: int |
 
 
 def _in_states(
-    client: "Client", states: Sequence[str], project: str | None, user: str | None, most: int | None
+    client: "ApiClient", states: Sequence[str], project: str | None, user: str | None, most: int | None
 ) -> "list[Answer]":
     """Return the jobs in these states, as the list names them: of those that are queued some are held or suspended."""
     asked = list(dict.fromkeys(State.QUEUED if state in _OF_QUEUED else state for state in states))
@@ -186,7 +186,7 @@ def _order(sort: str) -> "Callable[[list[Answer]], list[Answer]]":
 
 
 def _pause_s(watch: str) -> float:
-    from greenrun.cli.times import parse_duration
+    from greenrun.submission.times import parse_duration
 
     seconds = float(watch) if watch.replace(".", "", 1).isdigit() else parse_duration(watch).total_seconds()
     return max(0.2, seconds)

@@ -23,7 +23,7 @@ from greenrun.core.jobs.job import FINISHED, State
 from greenrun.paths import find_state
 
 if TYPE_CHECKING:
-    from greenrun.client import Answer, Client
+    from greenrun.client import Answer, ApiClient
 
 _LOOK_EVERY_S = 0.2
 _ASK_EVERY = 5  # looks at the file between two questions to the daemon
@@ -99,7 +99,7 @@ def logs(
 class Finder:
     """Finds the log of a job's run: from the daemon when it answers, else from the run folders."""
 
-    def __init__(self, client: "Client", state: Path, job: int, number: int | None) -> None:
+    def __init__(self, client: "ApiClient", state: Path, job: int, number: int | None) -> None:
         self._client = client
         self._runs_folder = state / "runs"
         self._job = job
@@ -197,7 +197,7 @@ def _own_name() -> str:
         return str(uid)
 
 
-def _print_from_daemon(client: "Client", log: Log, lines: int | None) -> None:
+def _print_from_daemon(client: "ApiClient", log: Log, lines: int | None) -> None:
     job, number = map(int, log.label.split("."))
     file = io.BytesIO(client.log(job, number))
     rows = file.read().splitlines(keepends=True)

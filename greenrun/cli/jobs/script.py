@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
 from greenrun.cli.jobs.sbatch import FLAGS, Translation, translate
-from greenrun.cli.jobs.trial import ANY, Stated
+from greenrun.cli.jobs.trial import ANY
 from greenrun.core.errors import InputProblem
 from greenrun.executors.command_files.programs import interpreter_of, why_not_by_kernel
+from greenrun.submission.job_options import OPTIONS, SubmissionContext, Value, state_job
+from greenrun.submission.stated import Stated
 
 _SHORT = {option.given.short: name for name, option in OPTIONS.items() if option.given.short}
 _MAX_HEAD_BYTES = 64 * 1024

@@ -12,7 +12,6 @@ from greenrun.cli.command import Command
 from greenrun.cli.jobs.addressing import job_argument, one
 from greenrun.cli.options import connect, daemon_options, print_json
 from greenrun.cli.tables import print_wrapped
-from greenrun.cli.terminal.local_zone import zones_text
 from greenrun.clock import utc_now
 from greenrun.core.formatting import (
     clock_text,
@@ -28,9 +27,10 @@ from greenrun.core.formatting import (
     told_instants,
 )
 from greenrun.core.units import J_PER_KWH
+from greenrun.submission.local_zone import zones_text
 
 if TYPE_CHECKING:
-    from greenrun.client import Client
+    from greenrun.client import ApiClient
 
 EARLIEST_START = "at the earliest start on the same GPUs"
 _DURATION_SOURCES = {
@@ -88,7 +88,7 @@ def _instants(answer: Mapping[str, Any]) -> Iterator[datetime]:
         yield from told_instants(sentence)
 
 
-def _emulated(client: "Client") -> frozenset[str]:
+def _emulated(client: "ApiClient") -> frozenset[str]:
     return frozenset(device["id"] for device in client.devices() if device.get("emulated"))
 
 

@@ -12,7 +12,7 @@ from greenrun.cli.text import printable
 _MOST_NAMED = 10
 
 if TYPE_CHECKING:
-    from greenrun.client import Answer, Client
+    from greenrun.client import Answer, ApiClient
 
 
 @click.command("stray-runs", cls=Command)
@@ -47,7 +47,7 @@ def stray_runs(
     raise click.exceptions.Exit(next((code for code in codes if code), OK))
 
 
-def stray_notes(client: "Client") -> list[str]:
+def stray_notes(client: "ApiClient") -> list[str]:
     """Return a line on the runs that no list of jobs has; nothing where there are none, or no daemon that knows."""
     from greenrun.client import NotFound
 
@@ -83,7 +83,7 @@ def _since(row: "Answer") -> str:
     return clock_text(instant(row["started_at"]), utc_now()) if row["started_at"] else "unknown"
 
 
-def _end(client: "Client", label: str, as_json: bool) -> int:
+def _end(client: "ApiClient", label: str, as_json: bool) -> int:
     from greenrun.client import ClientError
 
     try:

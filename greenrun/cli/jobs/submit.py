@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from greenrun.cli.command import INTERRUPTED, USAGE, Command, LocalError
-from greenrun.cli.jobs import environment
-from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
-from greenrun.cli.jobs.trial import Stated, all_refused, submission, submitted
+from greenrun.cli.jobs.trial import all_refused, submission, submitted
 from greenrun.cli.options import config_path, connect, daemon_options, print_json
-from greenrun.cli.terminal.local_zone import local_zone, zones_text
 from greenrun.cli.text import array_text, instant, printable, reason_text, submitted_text, summed
 from greenrun.clock import utc_now
 from greenrun.core.formatting import mass_text, ranges_text
 from greenrun.core.jobs.spec import LIMITS
 from greenrun.paths import find_job_environment
+from greenrun.submission import environment
+from greenrun.submission.job_options import OPTIONS, SubmissionContext, Value, state_job
+from greenrun.submission.local_zone import local_zone, zones_text
+from greenrun.submission.stated import Stated
 
 if TYPE_CHECKING:
     from greenrun.cli.jobs.job_file import ReadJobs
-    from greenrun.client import Answer, Client
+    from greenrun.client import Answer, ApiClient
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -115,7 +116,7 @@ def submit(
     _wait(client, [answer] if wait else (), as_json=as_json, quiet=quiet)
 
 
-def _wait(client: "Client", jobs: "Sequence[Answer]", *, as_json: bool, quiet: bool) -> None:
+def _wait(client: "ApiClient", jobs: "Sequence[Answer]", *, as_json: bool, quiet: bool) -> None:
     """Wait until these jobs are finished, and leave with their exit code; Ctrl-C ends the waiting alone."""
     if not jobs:
         return

@@ -5,15 +5,16 @@ told which stays true whatever those fields will be.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.jobs.declaration import Trait, field_infos
 from greenrun.core.jobs.spec import JobSpec
+from greenrun.submission.stated import Stated
 
 if TYPE_CHECKING:
-    from greenrun.client import Client, ClientError
+    from greenrun.client import ApiClient, ClientError
 
 ANY = "*"  # among the fields left out: one that is not known, of a line or key that could not be read
 _MOST_ROUNDS = 3  # the daemon tells what cannot be at all before what cannot be here
@@ -32,24 +33,6 @@ _RESTS_ON: dict[str, frozenset[str]] = {
     "array": frozenset({"grid", "log"}),
     "unique_key": frozenset({"command", "array", "grid"}),
 }
-
-
-class Stated(NamedTuple):
-    """A job or its changes without the fields that are wrong, which those are, and what is told of them.
-
-    `told` are the fields of which something is told; not all of them had to be left out.
-    """
-
-    fields: dict[str, Any]
-    problems: Sequence[InputProblem] = ()
-    told: frozenset[str] = frozenset()
-    left_out: frozenset[str] = frozenset()
-
-    def without(self, wrong: Iterable[str]) -> "Stated":
-        """Return it without these fields as well."""
-        names = frozenset(wrong)
-        kept = {name: value for name, value in self.fields.items() if name not in names}
-        return self._replace(fields=kept, told=self.told | names, left_out=self.left_out | names)
 
 
 class NumberedProblem(NamedTuple):
@@ -88,12 +71,12 @@ def also_refused(ask: Ask, stated: Mapping[int, Stated], *, rounds: int = _MOST_
     return list(dict.fromkeys(found))
 
 
-def submission(client: "Client") -> Ask:
+def submission(client: "ApiClient") -> Ask:
     """Return what asks the daemon to try jobs; one that names no command is tried with one."""
     return lambda jobs: client.submit_many([{"command": list(_COMMAND), **job} for job in jobs], dry_run=True)
 
 
-def submitted(client: "Client", jobs: Sequence[dict[str, Any]], send: Callable[[], Any], *, is_list: bool) -> Any:
+def submitted(client: "ApiClient", jobs: Sequence[dict[str, Any]], send: Callable[[], Any], *, is_list: bool) -> Any:
     """Submit well stated jobs with `send`, as a list or the only one; raise what is wrong with them all at once."""
     from greenrun.client import RequestRefused
 
@@ -139,8 +122,8 @@ def changed(ask: Callable[[Mapping[str, Any], bool], Any], stated: Stated) -> An
 
 def all_refused(ask: Ask, stated: Stated, done: str = "submitted") -> InvalidJob:
     """Return the error of an input that is not well stated, with what the daemon says of it too."""
-    from greenrun.cli.jobs.job_options import refused
     from greenrun.cli.terminal.error_words import in_words
+    from greenrun.submission.job_options import refused
 
     others = [row.problem for row in also_refused(ask, {1: stated})]
     return refused([*stated.problems, *in_words("", others)[1]], done)

@@ -7,10 +7,10 @@ from time import monotonic
 from typing import Any
 
 from greenrun.cli import text
-from greenrun.cli.terminal.local_zone import zones_text
 from greenrun.clock import utc_now
 from greenrun.core.formatting import day_clock_text
 from greenrun.core.jobs.job import State
+from greenrun.submission.local_zone import zones_text
 
 _PATIENCE_S = 1.0  # what is over by then needs no word
 

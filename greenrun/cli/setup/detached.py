@@ -8,7 +8,7 @@ from threading import Event
 from time import monotonic
 
 from greenrun.cli.command import FAILED, LocalError
-from greenrun.client import Client, ClientError
+from greenrun.client import ApiClient, ClientError
 
 READY_LIMIT_S = 120.0
 LOOK_EVERY_S = 0.1
@@ -20,7 +20,7 @@ def start(config: Path | None, socket: Path, log: Path) -> int:
 
     Raise LocalError with the end of the log when it ends instead, and when it takes longer than two minutes.
     """
-    client = Client(socket, timeout_s=5)
+    client = ApiClient(socket, timeout_s=5)
     if _is_ready(client):
         raise LocalError(f"a daemon answers on {socket} already; use that one, or stop it first", FAILED)
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def start(config: Path | None, socket: Path, log: Path) -> int:
     raise LocalError(f"the daemon could not start; its log, {log}, ends with\n{_tail(log, begins)}", code)
 
 
-def _is_ready(client: Client) -> bool:
+def _is_ready(client: ApiClient) -> bool:
     """Whether a daemon answers that has done its first tick."""
     with suppress(ClientError):
         return bool(client.health()["last_tick_at"])

@@ -12,7 +12,7 @@ from greenrun.clock import utc_now
 from greenrun.core.jobs.job import LIVE, State
 
 if TYPE_CHECKING:
-    from greenrun.client import Client
+    from greenrun.client import ApiClient
 
 Answer = Mapping[str, Any]
 MOST_QUEUED = 500  # of a longer queue these are asked for; the plan counts them all
@@ -48,7 +48,7 @@ class Observation:
         return text.summed(mine)
 
 
-def look(client: "Client") -> Observation:
+def look(client: "ApiClient") -> Observation:
     """Ask the daemon for all of it; raise ClientError."""
     queued = client.jobs([State.QUEUED], limit=MOST_QUEUED)
     return Observation(

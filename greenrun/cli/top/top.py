@@ -6,10 +6,10 @@ from greenrun.cli.command import USAGE, Command, LocalError
 from greenrun.cli.options import config_option, connect, socket_option
 from greenrun.cli.tables import has_styles, output_width
 from greenrun.cli.terminal.live_screen import Look, can_be_live, page_of, show_live
-from greenrun.cli.times import parse_duration
 from greenrun.cli.top.observation import Observation, look
 from greenrun.cli.top.top_frame import frame_lines, head_text, page_lines
 from greenrun.clock import utc_now
+from greenrun.submission.times import parse_duration
 
 _PLAIN_WIDTH = 100  # in a pipe
 

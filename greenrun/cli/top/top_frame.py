@@ -7,7 +7,6 @@ from greenrun.charts import terminal
 from greenrun.cli import text
 from greenrun.cli.jobs.listing import why_text
 from greenrun.cli.tables import Column, table_lines
-from greenrun.cli.terminal.local_zone import here_and_now, local_zone, zones_text
 from greenrun.cli.terminal.width import shortened, wrapped
 from greenrun.cli.top.observation import Answer, Observation
 from greenrun.core.formatting import (
@@ -19,6 +18,7 @@ from greenrun.core.formatting import (
     power_text,
     whole_text,
 )
+from greenrun.submission.local_zone import here_and_now, local_zone, zones_text
 
 _LABEL = 8  # columns before the drawing: a job's number and two blanks, as in `greenrun plan`
 _LEAST_DRAWN, _MOST_DRAWN = 20, 160

@@ -14,7 +14,7 @@ import pytest
 
 from greenrun.cli.jobs import control
 from greenrun.cli.jobs.control import RetryingClient, job_exit_code
-from greenrun.client import Client, NotReachable
+from greenrun.client import ApiClient, NotReachable
 from tests.cli.conftest import Run
 from tests.cli.examples import job, run_of
 from tests.fake_api import FakeApi, problem
@@ -117,7 +117,7 @@ def test_a_job_that_is_not_there_is_told_at_once(api: FakeApi, run: Run) -> None
 
 def test_a_daemon_that_is_away_for_a_while_is_borne_with(api: FakeApi, tmp_path: Path) -> None:
     api.get("/v1/jobs/12", job(state="running"))
-    client = Client(api.socket)
+    client = ApiClient(api.socket)
     retrying, hasty = RetryingClient(client), RetryingClient(client, limit_s=-1)
     seen = [retrying.job(12), hasty.job(12)]
     client.socket = tmp_path / "away"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.cli.jobs.environment import limits, umask
 from greenrun.clock import utc_now
+from greenrun.submission.environment import limits, umask
 from tests.cli.conftest import Run
 from tests.cli.examples import NOT_SAID, at, job, planned, run_of
 from tests.fake_api import HANG_UP, FakeApi, problem

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.cli.jobs.sweep import parse_after, parse_array, parse_axis
 from greenrun.core.formatting import ranges_text
 from greenrun.core.jobs.spec import MOST_TOGETHER
+from greenrun.submission.sweep import parse_after, parse_array, parse_axis
 from tests.cli.conftest import Run
 from tests.cli.examples import NOT_SAID, job, planned
 from tests.fake_api import FakeApi

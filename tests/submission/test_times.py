@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from greenrun.cli.times import parse_duration, parse_instant, read_instant
+from greenrun.submission.times import parse_duration, parse_instant, read_instant
 from tests.cli.zones import BERLIN, LONDON
 
 NOW = datetime(2026, 6, 3, 10, 0, tzinfo=UTC)  # a Wednesday; 11:00 in London, 12:00 in Berlin

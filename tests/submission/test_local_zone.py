@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from greenrun.cli.terminal.local_zone import local_zone, settle_zone, zone_name
+from greenrun.submission.local_zone import local_zone, settle_zone, zone_name
 
 WINTER, SUMMER = datetime(2026, 1, 15, 12, tzinfo=UTC), datetime(2026, 7, 15, 12, tzinfo=UTC)
 
@@ -40,7 +40,7 @@ def test_a_rule_is_understood_and_the_c_library_agrees(
 
 
 def test_a_zone_file_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from greenrun.cli.terminal.local_zone import _ZONES
+    from greenrun.submission.local_zone import _ZONES
 
     if not (_ZONES / "Asia/Tokyo").is_file():
         pytest.skip("this machine has no database of zones")

@@ -13,10 +13,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
-from greenrun.cli.jobs import environment
-from greenrun.cli.jobs.sweep import parse_after, parse_array, parse_axis, parse_exit_codes, sweep_of
-from greenrun.cli.jobs.trial import Stated
-from greenrun.cli.times import parse_duration, read_instant
 from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.formatting import exact_duration_text, iso_text
 from greenrun.core.jobs.declaration import FieldInfo, Option, Range, Trait, field_infos
@@ -24,6 +20,10 @@ from greenrun.core.jobs.spec import CHECKPOINT_SIGNALS, JobSpec
 from greenrun.executors.command_files.env_file import variables_in
 from greenrun.executors.command_files.programs import DEFAULT_PATH, why_not_executable
 from greenrun.paths import JOB_ENVIRONMENT
+from greenrun.submission import environment
+from greenrun.submission.stated import Stated
+from greenrun.submission.sweep import parse_after, parse_array, parse_axis, parse_exit_codes, sweep_of
+from greenrun.submission.times import parse_duration, read_instant
 
 _UNUSED = "applies to interruptible jobs only; add --interruptible, or leave it out"
 _NO_COMMAND = "there is no command to run; name it last, like: greenrun submit --duration 6h -- python train.py"

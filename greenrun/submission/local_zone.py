@@ -8,7 +8,7 @@ from datetime import UTC, datetime, tzinfo
 from functools import cache
 from pathlib import Path
 
-from greenrun.cli.times import read_instant
+from greenrun.submission.times import read_instant
 
 LOCALTIME = Path("/etc/localtime")
 _ZONES = Path("/usr/share/zoneinfo")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.cli.jobs.environment import git_commit, kept
 from greenrun.paths import JOB_ENVIRONMENT, find_job_environment
+from greenrun.submission.environment import git_commit, kept
 
 COMMIT, OTHER = "0123456789abcdef0123456789abcdef01234567", "f" * 40
 
