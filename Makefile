@@ -14,7 +14,7 @@ PIP = $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-long check bench format clean $(VENV)
+.PHONY: help demo test test-long check docs bench format clean $(VENV)
 .DELETE_ON_ERROR:
 
 help:  ## Show these lines
@@ -34,6 +34,9 @@ check: $(STAMP)  ## Check format, lint, types and layers
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: $(STAMP)  ## Build the documentation as a site in build/docs, and check its links
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict && echo "open build/docs/index.html"
 
 bench: $(STAMP)  ## Measure the planner on made-up queues, in some minutes
 	@$(BIN)/python benchmarks/planning.py
