@@ -99,6 +99,9 @@ def own_environment(run: Run, job: Job, folder: Path, checkpoints: Path) -> dict
         "GREENRUN_CHECKPOINT_DIR": str(checkpoints),
         "GREENRUN_PROGRESS": str(folder / PROGRESS),
     }
+    if job.spec.interruptible:
+        variables["GREENRUN_CHECKPOINT_SIGNAL"] = job.spec.checkpoint_signal
+        variables["GREENRUN_CHECKPOINT_EXIT_CODE"] = str(job.spec.checkpoint_exit_code)
     if job.spec.finish_by is not None:
         variables["GREENRUN_FINISH_BY"] = iso_text(job.spec.finish_by)
     if job.spec.cpus is not None:

@@ -3,14 +3,16 @@
 import errno
 import fcntl
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from greenrun.core.energy.model import Device
-from greenrun.core.jobs.job import GpuIds
+from greenrun.core.jobs.job import GpuIds, Run
 from greenrun.executors.locks import DeviceLocks
-from greenrun.executors.spawn import spawn_shim, visible
+from greenrun.executors.spawn import own_environment, spawn_shim, visible
+from tests.api.fakes import stored
 
 NVIDIA = [
     Device(id=f"GPU-{name}", index=index, model="", source="nvml", vendor="nvidia") for index, name in enumerate("ab")
@@ -85,3 +87,13 @@ def test_a_lock_that_the_file_system_refuses_leaves_none_open(tmp_path: Path, mo
     with pytest.raises(OSError, match="Too many"), DeviceLocks(tmp_path).held(["gpu"], {}):
         pass
     assert open_now() == before
+
+
+def test_an_interruptible_job_is_told_how_it_is_asked_to_checkpoint_and_others_are_not() -> None:
+    run = Run(id=1, job_id=1, number=1, token="t", devices=(), claimed_at=datetime(2026, 3, 3, tzinfo=UTC))
+    told = [
+        {name.removeprefix("GREENRUN_CHECKPOINT_"): value for name, value in variables.items() if "CHECKPOINT_" in name}
+        for job in (stored(1), stored(1, interruptible=True, checkpoint_signal="USR2", checkpoint_exit_code=7))
+        for variables in [own_environment(run, job, Path("/r"), Path("/c"))]
+    ]
+    assert told == [{"DIR": "/c"}, {"DIR": "/c", "SIGNAL": "USR2", "EXIT_CODE": "7"}]

@@ -21,8 +21,8 @@ from greenrun.store import Store
 from tests.patience import HANGS_S, until
 from tests.system.harness import Daemon, kill_shim, live_shim
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "interruptible.py"
-EPOCHS = 2000
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+EPOCHS = {"interruptible.py": 2000, "checkpointing.py": 5_000}
 HOUR = timedelta(hours=1)
 SLOW_SAVER = """
 echo $GREENRUN_RUN >> ran; [ $GREENRUN_ATTEMPT = 2 ] && exit 0
@@ -95,11 +95,16 @@ def place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     made.store.close()
 
 
-def uninterrupted(folder: Path) -> str:
+def uninterrupted(example: str, folder: Path) -> str:
     """What the example prints last when nothing interrupts it."""
     env = {**os.environ, "GREENRUN_CHECKPOINT_DIR": str(folder)}
     done = subprocess.run(
-        [sys.executable, EXAMPLE, str(EPOCHS)], env=env, capture_output=True, text=True, timeout=HANGS_S, check=True
+        [sys.executable, EXAMPLES / example, str(EPOCHS[example])],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=HANGS_S,
+        check=True,
     )
     return done.stdout.splitlines()[-1]
 
@@ -109,10 +114,10 @@ def log(run: Run) -> list[str]:
     return Path(run.log or "").read_text(encoding="utf-8").splitlines()
 
 
-def suspended(place: Place) -> int | None:
+def suspended(place: Place, example: str) -> int | None:
     """Let the example begin, and suspend it; return its job, None if it came to its end first."""
     place.is_clean = True
-    job = place.submit(sys.executable, str(EXAMPLE), str(EPOCHS))
+    job = place.submit(sys.executable, str(EXAMPLES / example), str(EPOCHS[example]))
     written = place.folder / "runs" / f"{job}.1" / "log"
     place.tick_until(lambda: written.exists() and written.read_text(), "the example gets going")
     place.is_clean = False
@@ -123,8 +128,9 @@ def suspended(place: Place) -> int | None:
     return None if asked.state is State.SUCCEEDED else job
 
 
-def test_the_example_is_suspended_and_continued_without_losing_or_repeating_an_epoch(place: Place) -> None:
-    job = until(lambda: suspended(place), "the example is suspended before its end")
+@pytest.mark.parametrize("example", EPOCHS)
+def test_an_example_is_suspended_and_continued_without_losing_or_repeating_a_step(place: Place, example: str) -> None:
+    job = until(lambda: suspended(place, example), "the example is suspended before its end")
     place.restart()  # the daemon dies between asking and the exit
     place.tick_until(lambda: place.runs(job)[0].outcome, "the first run ends")
     waiting = place.store.jobs.job(job)
@@ -135,8 +141,8 @@ def test_the_example_is_suspended_and_continued_without_losing_or_repeating_an_e
     assert [(run.outcome, run.exit_code) for run in (first, second)] == [
         (Outcome.CHECKPOINTED, 85), (Outcome.SUCCEEDED, 0),
     ]  # fmt: skip
-    epoch = log(first)[-1].removeprefix("saved after epoch ")
-    assert (log(second)[0], log(second)[-1]) == (f"begins with epoch {epoch}", uninterrupted(place.folder))
+    step = log(first)[-1].removeprefix("saved after ")
+    assert (log(second)[0], log(second)[-1]) == (f"begins with {step}", uninterrupted(example, place.folder))
 
 
 def test_a_shim_that_is_killed_during_a_checkpoint_costs_the_run_and_a_retry_no_more(place: Place) -> None:

@@ -1,6 +1,6 @@
 """Let a training program report its progress to greenrun: a call that costs microseconds and never fails.
 
-Standard library only, and nothing else of greenrun, so that it can be copied into any environment.
+Standard library only, and nothing else of greenrun, so that this file can be copied into any environment.
 """
 
 import atexit
