@@ -1,4 +1,4 @@
-"""Identify callers by the kernel's credentials of the socket's peer; nothing in a request can claim an identity."""
+"""Identify callers: by the kernel's credentials of the socket's peer, over TCP by what the gate found to be valid."""
 
 import asyncio
 import grp
@@ -8,13 +8,16 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Annotated, ClassVar
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 
 from greenrun.api.serving.connections import BoundedProtocol
+from greenrun.api.sign_in.shown import shown_by
 from greenrun.clock import stopwatch
+from greenrun.core.credentials import Credential
 from greenrun.core.errors import NotPermitted
 from greenrun.core.jobs.access import Viewer
 
@@ -49,10 +52,18 @@ async def _caller(request: Request) -> Viewer:
 async def _visitor(request: Request) -> Viewer | None:
     """Return who asks, or None where nothing that can be trusted says so."""
     host = request.client.host if request.client else ""
+    if shown := shown_by(request):
+        credential = shown.credential
+        viewer = await _viewer(request, credential.uid, credential.user)
+        return replace(viewer, credential=credential, address=shown.address)
     if not host.startswith(_PREFIX):
         return None
     uid = int(host.removeprefix(_PREFIX))
-    name = await _name_of(uid)
+    viewer = await _viewer(request, uid, await _name_of(uid))
+    return replace(viewer, pid=request.client.port if request.client else None)
+
+
+async def _viewer(request: Request, uid: int, name: str) -> Viewer:
     is_operator = uid in (0, os.getuid())
     groups: frozenset[str] = frozenset()
     if request.app.state.service.settings.access.names_groups:
@@ -60,8 +71,22 @@ async def _visitor(request: Request) -> Viewer | None:
         if known is None or known[1]() > GROUPS_FOR_S:
             known = _GROUPS[uid] = await run_in_threadpool(groups_of, name), stopwatch()
         groups = known[0]
-    pid = request.client.port if request.client else None
-    return Viewer(uid=uid, name=name, groups=groups, is_operator=is_operator, pid=pid)
+    return Viewer(uid=uid, name=name, groups=groups, is_operator=is_operator)
+
+
+async def has_account(credential: Credential) -> bool:
+    """Whether the account that a credential was made by is there, with the same name and number; raise OSError.
+
+    Where nobody can be asked now, what was known before holds.
+    """
+    known = _ACCOUNTS.get(credential.uid)
+    if known is None or known[1]() > GROUPS_FOR_S:
+        try:
+            known = _ACCOUNTS[credential.uid] = await run_in_threadpool(_user_name, credential.uid), stopwatch()
+        except OSError:
+            if known is None:
+                raise
+    return known[0] == credential.user
 
 
 async def _name_of(uid: int) -> str:
@@ -122,6 +147,7 @@ def operators() -> str:
 
 _OWN_NAMES: dict[int, str] = {}  # of root and the daemon's own user, by uid
 _NAMES: dict[int, tuple[str, Callable[[], float]]] = {}  # of users who have called, by uid, and how long they are known
+_ACCOUNTS: dict[int, tuple[str, Callable[[], float]]] = {}  # the names that the system has for users, by uid
 _GROUPS: dict[int, tuple[frozenset[str], Callable[[], float]]] = {}  # of users, by uid, and how long they are known
 
 

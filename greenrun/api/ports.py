@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from greenrun.core.credentials import Credential
 from greenrun.core.energy.capping_effect import CappingEffect
 from greenrun.core.energy.ledger import Entry, Total
 from greenrun.core.errors import JobError
@@ -145,6 +146,25 @@ class ApiHistory(Protocol):
         """Return the user's latest succeeded jobs of this stated name or project, newest first."""
 
 
+class ApiCredentials(Protocol):
+    """Sessions and tokens; of their secrets only the digests are known."""
+
+    def credentials(self) -> Sequence[Credential]:
+        """Return all, also those that are over."""
+
+    def add(self, made: Credential, event: NewEvent) -> Credential:
+        """Keep one, with an event, and return it with its id; those that are over are forgotten."""
+
+    def remove(self, credential: Credential, event: NewEvent) -> None:
+        """Forget one, with an event."""
+
+    def note_use(self, credential_id: int, *, at: datetime, address: str) -> None:
+        """Keep when and where one was last used."""
+
+    def note(self, event: NewEvent) -> None:
+        """Add an event of what was refused."""
+
+
 class ApiStore(Protocol):
     """What the routes read, and change on request; each call raises StoreError."""
 
@@ -162,3 +182,6 @@ class ApiStore(Protocol):
 
     @property
     def capping_effects(self) -> ApiCappingEffects: ...
+
+    @property
+    def credentials(self) -> ApiCredentials: ...

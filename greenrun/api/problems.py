@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from greenrun.core.errors import (
     AmbiguousJob,
+    CredentialNotFound,
     ExecutorError,
     GreenrunError,
     InputProblem,
@@ -39,6 +40,7 @@ _STATUS: dict[type[GreenrunError], tuple[int, str]] = {
     JobNotFound: (404, "job not found"),
     NotPermitted: (403, "not permitted"),
     ReservationNotFound: (404, "not found"),
+    CredentialNotFound: (404, "not found"),
     KeyReused: (422, "idempotency key reused"),
     AmbiguousJob: (409, "ambiguous job"),
     InvalidTransition: (409, "not possible in this state"),
@@ -90,10 +92,21 @@ def refusals(*own: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"model": ProblemOut} for code in (403, 422, 500, 503, 507, *own)}
 
 
-def problem(status: int, title: str, detail: str, problems: Sequence[InputProblem] = ()) -> JSONResponse:
+def problem(
+    status: int,
+    title: str,
+    detail: str,
+    problems: Sequence[InputProblem] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
     """Return a problem+json response."""
     body = _document(status, title, detail, problems).model_dump()
-    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE)
+    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def problem_answer(request: Request, error: GreenrunError | OSError) -> JSONResponse:
+    """Return the answer to a request that failed before any route had it."""
+    return _greenrun(request, error) if isinstance(error, GreenrunError) else _operating_system(request, error)
 
 
 def problem_of(error: GreenrunError) -> ProblemOut:

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from greenrun import __version__
 from greenrun.api.ports import ApiStore
+from greenrun.api.sign_in.entrance import Entrance
 from greenrun.core.budgets.budget import Budgets, Owner
 from greenrun.core.budgets.budget_admission import Standing
 from greenrun.core.budgets.expected_use import Need
@@ -261,6 +262,7 @@ class Service:
     scheduler: Scheduler
     settings: ServiceSettings
     now: Callable[[], datetime]
+    entrance: Entrance
 
 
 async def _service(request: Request) -> Service:  # async: a plain function would be handed to a thread

@@ -52,6 +52,14 @@ LISTED_JOB = frozenset({
 LISTED_RUN = frozenset({"id", "number", "started_at", "ended_at", "duration_s", "outcome", "devices"})
 LISTED_PLANNED = frozenset({"start", "end", "pieces", "promised", "put_offs"})
 LISTED_PLACEMENT = LISTED_PLANNED | {"job", "gpus", "late", "reason"}
+_OF_SIGN_IN = (
+    EventKind.SIGNED_IN,
+    EventKind.SIGNED_OUT,
+    EventKind.SESSION_REVOKED,
+    EventKind.TOKEN_CREATED,
+    EventKind.TOKEN_REVOKED,
+    EventKind.ACCESS_REFUSED,
+)
 _OF_BUDGETS = (EventKind.BUDGET_NEAR, EventKind.BUDGET_SPENT)
 LISTED_DETAIL = frozenset({"number", "state", "outcome", "devices", "project", "was"})
 
@@ -221,6 +229,7 @@ def seen_events(daemon: Service, caller: Viewer, events: Sequence[Event]) -> lis
     if access.may_all(caller):
         return [EventOut.model_validate(event) for event in events]
     events = [event for event in events if event.kind not in _OF_BUDGETS or _sees_budget(access, caller, event)]
+    events = [event for event in events if event.kind not in _OF_SIGN_IN or _is_about(caller, event)]
     owners = daemon.store.jobs.owners({event.job_id for event in events if event.job_id is not None})
     found = []
     for event in events:
@@ -232,6 +241,11 @@ def seen_events(daemon: Service, caller: Viewer, events: Sequence[Event]) -> lis
         if level is not Access.NOTHING:
             found.append(EventOut.model_validate(event))
     return found
+
+
+def _is_about(caller: Viewer, event: Event) -> bool:
+    """Whether a sign-in, a session or a token was the caller's own: where others are is not told."""
+    return caller.name in (event.actor, event.detail.get("user"))
 
 
 def _sees_budget(access: AccessRules, caller: Viewer, event: Event) -> bool:

@@ -58,6 +58,10 @@ class ReservationNotFound(GreenrunError):
     """There is no such reservation, or it is over."""
 
 
+class CredentialNotFound(GreenrunError):
+    """There is no such session or token, it is over, or it is another user's."""
+
+
 class AmbiguousJob(JobError):
     """A name that is to mean one job is that of several; says which."""
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from greenrun import __version__
-from greenrun.api.app import create_app, create_metrics_app
+from greenrun.api.app import create_app, create_tcp_app
 from greenrun.api.service import Preview, Submitted
 from greenrun.api.serving.server import ServerHandle, bind_tcp, serve_in_thread
 from greenrun.api.serving.unix_socket import bind_unix, place_of, remove_own
+from greenrun.api.sign_in.entrance import Entrance
 from greenrun.clock import utc_now
 from greenrun.config import Config
 from greenrun.config.devices import meter_settings
@@ -59,6 +60,7 @@ from greenrun.daemon.wiring import (
     open_monthly,
     open_power_limits,
     open_providers,
+    page_addresses,
     report_settings,
 )
 from greenrun.engine.budgets.budget_keeper import BudgetKeeper
@@ -453,5 +455,8 @@ class Daemon:
         collector.warm()
         registry = registry_of(collector)
         settings = api_settings(self._config)
-        app = create_app(self._store, self, settings, registry)
-        return serve_in_thread(app, self._unix, create_metrics_app(self._store, self, settings, registry), self._tcp)
+        entrance = Entrance(self._store.credentials, utc_now, place=f"{host_name()}:{self._config.api.socket}")
+        entrance.addresses = page_addresses(self._tcp.getsockname()[:2] if self._tcp else None)
+        app = create_app(self._store, self, settings, registry, entrance=entrance)
+        tcp_app = create_tcp_app(self._store, self, settings, registry, entrance=entrance)
+        return serve_in_thread(app, self._unix, tcp_app, self._tcp)

@@ -14,6 +14,7 @@ from greenrun.config.devices import meter_settings
 from greenrun.config.models import config_hash
 from greenrun.config.notify import hooks_of
 from greenrun.config.problems import MARGINAL_KIND
+from greenrun.config.values import Address
 from greenrun.core.carbon.fallback import StalenessRules
 from greenrun.core.carbon.intensity import Signal
 from greenrun.core.energy.merging import within
@@ -147,6 +148,11 @@ def api_settings(config: Config) -> ServiceSettings:
         hosts=config.api.hosts,
         is_shared=config.server.is_system,
     )
+
+
+def page_addresses(local: tuple[str, int] | None) -> tuple[str, ...]:
+    """Return the addresses at which the page is to be opened, those on this machine first."""
+    return (f"http://{Address(*local)}",) if local else ()
 
 
 def resource_rules(config: Config) -> ResourceRules:

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from greenrun.store.credential_rows import CredentialRepository
 from greenrun.store.database import CONNECTIONS, Database
 from greenrun.store.devices.drains import DrainRepository
 from greenrun.store.devices.reservations import ReservationRepository
@@ -48,6 +49,7 @@ class Store:
         self.drains = DrainRepository(self.database)
         self.power_limits = PowerLimitRepository(self.database)
         self.reservations = ReservationRepository(self.database)
+        self.credentials = CredentialRepository(self.database)
         self.capping_effects = CappingEffectRepository(self.database)
         self.plans = PlanRepository(self.database)
         self.prices = PriceRepository(self.database)

@@ -212,6 +212,25 @@ class ReservationRecord(Record, table=True):
     reason: str
 
 
+class CredentialRecord(Record, table=True):
+    """A session or a token: of its secret there is only the digest (`greenrun.core.credentials.Credential`)."""
+
+    __tablename__ = "credentials"
+    __table_args__ = (Index("ux_credentials_digest", "digest", unique=True), {"sqlite_autoincrement": True})
+
+    id: int | None = Field(default=None, primary_key=True)
+    kind: str
+    digest: str
+    uid: int
+    user: str
+    name: str
+    scope: str
+    made_at: datetime = Field(sa_type=Instant)
+    expires_at: datetime = Field(sa_type=Instant)
+    last_used_at: datetime | None = Field(default=None, sa_type=Instant)
+    last_address: str | None = None
+
+
 class EventRecord(Record, table=True):
     """One change: who, when, from where, and what changed.
 
@@ -479,6 +498,7 @@ LEASES = METADATA.tables["leases"]
 DRAINS = METADATA.tables["drains"]
 POWER_LIMITS = METADATA.tables["power_limits"]
 RESERVATIONS = METADATA.tables["reservations"]
+CREDENTIALS = METADATA.tables["credentials"]
 EVENTS = METADATA.tables["events"]
 HOOKS = METADATA.tables["hooks"]
 NOTIFICATIONS = METADATA.tables["notifications"]

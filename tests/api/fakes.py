@@ -16,6 +16,7 @@ from greenrun.core.carbon.fallback import ActiveForecast, ReceivedForecast, Stal
 from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Series, SeriesId
 from greenrun.core.carbon.verification import DAY_H, LEADS_H, MISSING_WINDOW, ForecastScores
 from greenrun.core.conditions import Condition
+from greenrun.core.credentials import Credential
 from greenrun.core.energy.capping_effect import CappingEffect
 from greenrun.core.energy.ledger import Entry, Total
 from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Slice, Telemetry
@@ -90,6 +91,34 @@ def forecast(values: Sequence[float] = (200.0, 100.0, 50.0), *, fetched_at: date
 
 
 @dataclass
+class FakeCredentials:
+    """Sessions and tokens, and the events of them."""
+
+    kept: dict[int, Credential] = field(default_factory=dict)
+    noted: list[NewEvent] = field(default_factory=list)
+    numbers: int = 0
+
+    def credentials(self) -> Sequence[Credential]:
+        return list(self.kept.values())
+
+    def add(self, made: Credential, event: NewEvent) -> Credential:
+        self.numbers += 1
+        self.noted.append(event)
+        self.kept[self.numbers] = replace(made, id=self.numbers)
+        return self.kept[self.numbers]
+
+    def remove(self, credential: Credential, event: NewEvent) -> None:
+        del self.kept[credential.id]
+        self.noted.append(event)
+
+    def note_use(self, credential_id: int, *, at: datetime, address: str) -> None:
+        self.kept[credential_id] = replace(self.kept[credential_id], last_used_at=at, last_address=address)
+
+    def note(self, event: NewEvent) -> None:
+        self.noted.append(event)
+
+
+@dataclass
 class FakeStore:
     """What the API and the metrics need of a store, in memory."""
 
@@ -103,6 +132,7 @@ class FakeStore:
     episodes: dict[int, list[AnomalyEpisode]] = field(default_factory=dict)
     submissions: dict[tuple[str, str], Submission] = field(default_factory=dict)
     capping: dict[int, CappingEffect] = field(default_factory=dict)
+    credentials: "FakeCredentials" = field(default_factory=lambda: FakeCredentials())
     saved: Forecast | None = None
     fault: Exception | None = None
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from greenrun.api.app import create_metrics_app
+from greenrun.api.app import create_tcp_app
 from greenrun.core.carbon.fallback import ActiveForecast, StalenessRules
 from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Kind, SeriesId
 from greenrun.core.conditions import Condition, ConditionCode, Effect
@@ -306,12 +306,12 @@ def test_metrics_are_text_or_openmetrics_as_asked(world: World) -> None:
     assert openmetrics.text.endswith("# EOF\n")
 
 
-def test_the_public_app_serves_metrics_and_health_and_nothing_else(world: World) -> None:
-    app = create_metrics_app(world.store, world.scheduler, world.settings, world.metrics, now=lambda: NOW)
+def test_over_tcp_metrics_and_health_are_for_anybody_and_the_api_is_not(world: World) -> None:
+    app = create_tcp_app(world.store, world.scheduler, world.settings, world.metrics, now=lambda: NOW)
     paths = ("/metrics", "/healthz", "/readyz", "/v1/jobs", "/v1/plan", "/openapi.json", "/docs", "/")
     local = {"host": "localhost:9753"}
     answers = [world.ask("GET", path, app=app, who="127.0.0.1", headers=local).status_code for path in paths]
-    assert answers == [200, 200, 200, 404, 404, 404, 404, 404]
+    assert answers == [200, 200, 200, 401, 401, 200, 404, 404]
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("DELETE", "/v1/jobs", 405)])
@@ -349,6 +349,7 @@ def test_openapi_names_every_path_of_the_interface(world: World) -> None:
         "/v1/ledger",
     }
     others |= {"/v1/budgets", "/v1/jobs/approve", "/v1/reservations", "/v1/reservations/{number}/end"}
-    others |= {"/v1/drains", "/v1/drain", "/v1/resume", "/v1/jobs/select"}
+    others |= {"/v1/drains", "/v1/drain", "/v1/resume", "/v1/jobs/select", "/v1/caller", "/v1/tickets"}
+    others |= {f"/v1/{kind}{rest}" for kind in ("sessions", "tokens") for rest in ("", "/{number}/revoke")}
     others |= {"/v1/providers", "/v1/history/import", "/v1/history/fetch", "/v1/forecast/quality", "/v1/reports"}
     assert set(paths) == jobs | orders | others | {"/healthz", "/readyz", "/metrics"}

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from greenrun.api.app import create_metrics_app
+from greenrun.api.app import create_tcp_app
 from greenrun.api.service import ServiceSettings
 from greenrun.api.serving.middleware import BodyLimit
 from tests.api.fakes import World
@@ -33,7 +33,7 @@ from tests.api.fakes import World
 def test_only_names_of_this_machine_are_answered(path: str, host: str, is_ours: bool) -> None:
     world = World()
     settings = ServiceSettings(zone="GB", hosts=("GPU.lab",))
-    app = create_metrics_app(world.store, world.scheduler, settings, world.metrics)
+    app = create_tcp_app(world.store, world.scheduler, settings, world.metrics)
     answer = world.ask("GET", path, app=app, who="127.0.0.1", headers={"host": host.encode("latin-1")})
     assert (answer.status_code == 421) == (not is_ours)
     assert is_ours or answer.headers["content-type"] == "application/problem+json"
@@ -42,7 +42,7 @@ def test_only_names_of_this_machine_are_answered(path: str, host: str, is_ours: 
 @pytest.mark.parametrize("others", [["evil.example"], ["localhost"]])
 def test_a_request_that_names_several_hosts_is_not_answered(others: list[str]) -> None:
     world = World()
-    app = create_metrics_app(world.store, world.scheduler, ServiceSettings(zone="GB"), world.metrics)
+    app = create_tcp_app(world.store, world.scheduler, ServiceSettings(zone="GB"), world.metrics)
     headers = [("host", "localhost"), *(("host", name) for name in others)]
     answer = world.ask("GET", "/metrics", app=app, who="127.0.0.1", headers=headers)
     assert (answer.status_code, answer.json()["detail"]) == (421, "The request names several hosts: name one.")

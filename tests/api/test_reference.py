@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.api.app import create_metrics_app
+from greenrun.api.app import create_tcp_app
 from greenrun.api.problems import TITLES
 from greenrun.api.serving.server import serve_in_thread
 from greenrun.api.serving.unix_socket import bind_unix
@@ -34,7 +34,7 @@ ROUTES = {
 def socket(world: World, tmp_path: Path) -> Iterator[Path]:
     """The socket of an API over an empty store."""
     path = tmp_path / "run" / "greenrun.sock"
-    metrics_app = create_metrics_app(world.store, world.scheduler, world.settings, world.metrics, now=lambda: NOW)
+    metrics_app = create_tcp_app(world.store, world.scheduler, world.settings, world.metrics, now=lambda: NOW)
     handle = serve_in_thread(world.app, bind_unix(path), metrics_app, None)
     yield path
     handle.stop()

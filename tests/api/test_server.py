@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from greenrun.api.app import create_metrics_app
+from greenrun.api.app import create_tcp_app
 from greenrun.api.serving.connections import BoundedProtocol
 from greenrun.api.serving.server import ServerHandle, bind_tcp, serve_in_thread
 from greenrun.api.serving.unix_socket import Listener, bind_unix
@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def server(world: World, path: Path) -> Iterator[ServerHandle]:
     """The API on a real unix socket and the metrics on a real TCP port."""
-    metrics_app = create_metrics_app(world.store, world.scheduler, world.settings, world.metrics, now=lambda: NOW)
+    metrics_app = create_tcp_app(world.store, world.scheduler, world.settings, world.metrics, now=lambda: NOW)
     handle = serve_in_thread(world.app, bind_unix(path), metrics_app, bind_tcp("127.0.0.1:0"))
     yield handle
     handle.stop()
@@ -99,12 +99,12 @@ def test_another_user_is_known_as_such_and_may_not_touch(world: World, server: S
     assert world.store.log == []
 
 
-def test_the_metrics_port_serves_no_jobs(server: ServerHandle) -> None:
+def test_over_tcp_nobody_gets_jobs_who_is_not_known(server: ServerHandle) -> None:
     address = f"http://127.0.0.1:{server.tcp_port}"
     statuses = [
         httpx.get(f"{address}{path}", timeout=HANGS_S).status_code for path in ("/metrics", "/healthz", "/v1/jobs")
     ]
-    assert statuses == [200, 200, 404]
+    assert statuses == [200, 200, 401]
 
 
 def test_the_socket_and_its_folder_are_the_users_alone(server: ServerHandle, path: Path) -> None:
@@ -142,7 +142,7 @@ class Lasting(Strict):
 @pytest.fixture
 def strict(world: World, path: Path, request: pytest.FixtureRequest) -> Iterator[ServerHandle]:
     """The same servers with strict limits on the metrics' connections."""
-    metrics_app = create_metrics_app(world.store, world.scheduler, world.settings, world.metrics, now=lambda: NOW)
+    metrics_app = create_tcp_app(world.store, world.scheduler, world.settings, world.metrics, now=lambda: NOW)
     protocol = getattr(request, "param", Strict)
     handle = serve_in_thread(world.app, bind_unix(path), metrics_app, bind_tcp("127.0.0.1:0"), tcp_protocol=protocol)
     yield handle

@@ -36,6 +36,7 @@ READ = {Sharing.PRIVATE: 404, Sharing.LISTED: 200, Sharing.OPEN: 200}
 CHANGE = {Sharing.PRIVATE: 404, Sharing.LISTED: 403, Sharing.OPEN: 403}
 LIST = dict.fromkeys(Sharing, 200)
 ROLE = dict.fromkeys(Sharing, 403)
+NOT_OWN = dict.fromkeys(Sharing, 404)
 ALL_SAME = dict.fromkeys(Sharing, 200)
 ORDER = {"ids": [1]}
 TABLE: dict[str, tuple[dict[Sharing, int], Any]] = {
@@ -69,6 +70,13 @@ TABLE: dict[str, tuple[dict[Sharing, int], Any]] = {
     "GET /v1/drains": (LIST, None),
     "GET /v1/reservations": (LIST, None),
     "GET /metrics": (LIST, None),
+    "GET /v1/caller": (ALL_SAME, None),
+    "POST /v1/tickets": (ALL_SAME, None),
+    "GET /v1/sessions": (ALL_SAME, None),
+    "GET /v1/tokens": (ALL_SAME, None),
+    "POST /v1/tokens": (ROLE, {"scope": "admin"}),
+    "POST /v1/sessions/1/revoke": (NOT_OWN, None),
+    "POST /v1/tokens/1/revoke": (NOT_OWN, None),
     "POST /v1/drain": (ROLE, {}),
     "POST /v1/resume": (ROLE, {}),
     "POST /v1/reservations": (ROLE, {"gpus": ["0"], "end": iso_text(NOW + HOUR)}),
@@ -147,7 +155,8 @@ def test_the_table_has_every_route() -> None:
     known = {f"{method.upper()} {path}" for path, item in World().app.openapi()["paths"].items() for method in item}
     tabled = {
         route.partition("?")[0].replace("/jobs/1", "/jobs/{job_id}").replace("/jobs/2", "/jobs/{job_id}")
-        .replace("12.1", "{run}").replace("/reservations/1", "/reservations/{number}") for route in TABLE
+        .replace("12.1", "{run}").replace("/reservations/1", "/reservations/{number}")
+        .replace("/sessions/1", "/sessions/{number}").replace("/tokens/1", "/tokens/{number}") for route in TABLE
     }  # fmt: skip
     assert tabled | ELSEWHERE == known
 

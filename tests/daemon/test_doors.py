@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from greenrun.api.app import create_metrics_app
+from greenrun.api.app import create_tcp_app
 from greenrun.api.serving.server import ServerHandle, serve_in_thread
 from greenrun.api.serving.unix_socket import bind_unix
 from greenrun.client import ApiClient
@@ -93,7 +93,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def server(path: Path) -> Iterator[ServerHandle]:
     world = World()
-    metrics_app = create_metrics_app(world.store, world.scheduler, world.settings, world.metrics)
+    metrics_app = create_tcp_app(world.store, world.scheduler, world.settings, world.metrics)
     handle = serve_in_thread(world.app, bind_unix(path), metrics_app, None)
     yield handle
     handle.stop()

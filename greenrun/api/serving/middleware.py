@@ -72,19 +72,25 @@ class HostCheck:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what is meant for this host. HTTP/1.0 has requests without a name; no browser sends one."""
         named = [value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"host"]
-        if scope["type"] == "http" and (why := self._why_not_ours(named)):
+        server = scope.get("server") or ("",)  # the address that was connected to: no name of a stranger's is one
+        if scope["type"] == "http" and (why := self._why_not_ours(named, server[0])):
             await problem(421, "misdirected request", why)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _why_not_ours(self, named: Sequence[str]) -> str | None:
+    def _why_not_ours(self, named: Sequence[str], server: str) -> str | None:
         """Return why this is not the host that a request names, with all of its Host headers; None where it is."""
         if len(named) > 1:
             return "The request names several hosts: name one."
         host = _host_of(named[0]) if named else "localhost"
         if host is None:
             return f"The request names no host that can be ({named[0][:100]!r}): ask for localhost."
-        if host in self._hosts or host == "localhost" or host.endswith(".localhost") or _is_loopback(host):
+        if (
+            host in self._hosts
+            or host in ("localhost", _address(server))
+            or host.endswith(".localhost")
+            or _is_loopback(host)
+        ):
             return None
         return f"This is not {host[:100]!r}: ask for localhost, or name it in [api] hosts."
 
@@ -98,6 +104,13 @@ def _host_of(named: str) -> str | None:
         return found["name"].removesuffix(".")
     try:
         return str(IPv6Address(found["v6"]))
+    except ValueError:
+        return None
+
+
+def _address(text: str) -> str | None:
+    try:
+        return str(ip_address(text))
     except ValueError:
         return None
 

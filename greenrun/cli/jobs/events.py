@@ -238,6 +238,11 @@ def _anomaly(detail: Mapping[str, Any]) -> str:
     return f"anomaly {detail['anomaly']} {'began' if detail['began'] else 'is over'}: {detail['text']}"
 
 
+def _token(detail: Mapping[str, Any]) -> str:
+    named = f" ({detail['name']})" if detail["name"] else ""
+    return f"token {detail['token']} of {detail['user']}{named}, for {detail['scope']},"
+
+
 _WITH_DIFFERENCE = (
     EventKind.EDITED, EventKind.REQUEUED, EventKind.SETTINGS_CHANGED, EventKind.DEVICES_CHANGED
 )  # fmt: skip
@@ -273,6 +278,12 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     EventKind.CONDITION_BEGAN: lambda detail: f"{detail['code'].replace('_', ' ')}: {detail['text']}",
     EventKind.CONDITION_OVER: lambda detail: f"{detail['code'].replace('_', ' ')} is over",
     EventKind.NOTIFICATION_FAILED: lambda detail: f"the hook {detail['hook']} could not be told: {detail['why']}",
+    EventKind.SIGNED_IN: lambda detail: f"signed in by a browser, session {detail['session']}",
+    EventKind.SIGNED_OUT: lambda detail: f"signed out of session {detail['session']}",
+    EventKind.SESSION_REVOKED: lambda detail: f"session {detail['session']} of {detail['user']} is revoked",
+    EventKind.TOKEN_CREATED: lambda detail: f"{_token(detail)} is created",
+    EventKind.TOKEN_REVOKED: lambda detail: f"{_token(detail)} is revoked",
+    EventKind.ACCESS_REFUSED: lambda detail: f"access was refused: the {detail['why']}",
     EventKind.EVENTS_DELETED: lambda detail: (
         f"{detail['deleted']} events from before {detail['before'][:10]} were deleted"
     ),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
+from greenrun.core.credentials import Credential, CredentialKind, Scope
 from greenrun.core.errors import JobNotFound, NotPermitted
 from greenrun.core.formatting import count_text
 from greenrun.core.jobs.job import Job, Origin
@@ -44,18 +45,33 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Viewer:
-    """Somebody who looks; `groups` are those of the system's group database. Without one nobody is known (uid -1)."""
+    """Somebody who looks; `groups` are those of the system's group database. Without one nobody is known (uid -1).
+
+    Whom the kernel does not name has shown a `credential`, from an `address`.
+    """
 
     uid: int
     name: str
     groups: frozenset[str] = frozenset()
     is_operator: bool = False
     pid: int | None = None
+    address: str | None = None
+    credential: Credential | None = None
 
     @property
     def origin(self) -> Origin:
         """Where what somebody asks for comes from, for the audit trail."""
-        return Origin(uid=self.uid, pid=self.pid)
+        return Origin(uid=self.uid, pid=self.pid, address=self.address)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether this is a token that does not let its user act on all jobs, whoever that is."""
+        return self.credential is not None and self.credential.scope is not Scope.ADMIN
+
+    @property
+    def is_program(self) -> bool:
+        """Whether a token was shown, which is no proof that its user is there."""
+        return self.credential is not None and self.credential.kind is CredentialKind.TOKEN
 
 
 ANYBODY = Viewer(uid=-1, name="")  # who asks where nobody is identified, as for metrics
@@ -76,6 +92,8 @@ class AccessRules:
 
     def role(self, viewer: Viewer) -> Role:
         """Return as what somebody calls."""
+        if viewer.is_limited:
+            return Role.USER
         if viewer.is_operator:
             return Role.OPERATOR
         return Role.ADMIN if viewer.groups.intersection(self.admin_groups) else Role.USER
@@ -107,7 +125,7 @@ class AccessRules:
 
     def require_own(self, viewer: Viewer, job: Job, what: str) -> Job:
         """Return the job; raise NotPermitted unless the caller may say what is executed, and written, as its user."""
-        if is_same_user(viewer, job.uid, job.user) or viewer.is_operator:
+        if is_same_user(viewer, job.uid, job.user) or self.role(viewer) is Role.OPERATOR:
             return job
         raise NotPermitted(
             f"Job {job.id} runs as {job.user}, so {what} of it may be changed by {job.user} and {self.operators} "
@@ -126,7 +144,8 @@ class AccessRules:
     def require_role(self, viewer: Viewer, what: str) -> None:
         """Raise NotPermitted, naming `what` was asked, unless the caller may do everything."""
         if not self.may_all(viewer):
-            raise NotPermitted(f"Only {self.who_may_all} may {what}: ask one of them.")
+            limited = ", and this token is for less: it takes one with --scope admin" if viewer.is_limited else ""
+            raise NotPermitted(f"Only {self.who_may_all} may {what}{limited or ': ask one of them'}.")
 
     def require_member(self, viewer: Viewer, project: str) -> None:
         """Raise NotPermitted when the project is closed and the caller is not one of its members, whoever that is."""

@@ -240,9 +240,12 @@ class RequestKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where a change came from: the user, and the process at the other end of the socket or the address."""
+    """Where a change came from: the user, and the process at the other end of the socket or the address.
 
-    uid: int
+    Without a user it is what was refused to somebody who is not known.
+    """
+
+    uid: int | None = None
     pid: int | None = None
     address: str | None = None
 

@@ -70,6 +70,12 @@ class EventKind(StrEnum):
     POWER_LIMIT_SET = "power_limit_set"
     POWER_LIMIT_ENDED = "power_limit_ended"
     NOTIFICATION_FAILED = "notification_failed"
+    SIGNED_IN = "signed_in"
+    SIGNED_OUT = "signed_out"
+    SESSION_REVOKED = "session_revoked"
+    TOKEN_CREATED = "token_created"
+    TOKEN_REVOKED = "token_revoked"
+    ACCESS_REFUSED = "access_refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
