@@ -14,7 +14,7 @@ PIP = $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-long check docs bench format clean $(VENV)
+.PHONY: help demo test test-system test-long check docs bench format clean $(VENV)
 .DELETE_ON_ERROR:
 
 help:  ## Show these lines
@@ -23,8 +23,11 @@ help:  ## Show these lines
 demo: $(STAMP)  ## Watch a compressed day on an emulated machine, in about a minute
 	@$(BIN)/greenrun demo
 
-test: $(STAMP)  ## Pass every test that this machine can run; the others are skipped with the reason
+test: $(STAMP)  ## Pass the tests that this machine can run, the others are skipped with the reason; some minutes
 	@$(PYTEST)
+
+test-system: $(STAMP)  ## Pass all tests that run the whole program, of which `make test` draws some
+	@$(PYTEST) tests/system tests/booted tests/cli/demonstration
 
 test-long: $(STAMP)  ## Try everything that the tests otherwise try a part of: all crash points, the whole month; an hour or more
 	@GREENRUN_TEST_LONG=1 $(PYTEST)

@@ -21,11 +21,16 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from tests.patience import until
-from tests.sampling import EFFORT, SEED
+from tests.sampling import EFFORT, SEED, left_out
 
-SHARED = Path(__file__).parents[2] / "shared"
+TESTS = Path(__file__).parent
+SHARED = TESTS.parents[1] / "shared"
 PR_SET_CHILD_SUBREAPER = 36
 MOST_WORKERS = 16
+SYSTEM_TESTS = sorted(  # the modules that run the whole program: they take half of all processor time
+    map(str, [*TESTS.glob("system/test_*.py"), *TESTS.glob("booted/test_*.py"), *TESTS.rglob("test_demo_system.py")])
+)
+SYSTEM_PART = 1 / 4  # of them a run on a user's machine tries, unless tests are named or selected
 OWN_VARIABLES = ("GREENRUN_TEST_SEED", "GREENRUN_TEST_EFFORT", "GREENRUN_TEST_LONG", "GREENRUN_REQUIRE_ALL")
 CHUNK = re.compile(r"[\[-]chunk\d")  # in the name of a test: see IN_CHUNKS in tests/engine/crashes.py
 END_LIMIT_S = 5.0  # what is ending by itself may take so long
@@ -52,6 +57,14 @@ def pytest_configure(config: pytest.Config) -> None:
     _move_home()
     if config.getoption("--hypothesis-seed") is None:
         config.option.hypothesis_seed = str(SEED)
+    if not hasattr(config, "workerinput"):  # workers are given the options as they are here
+        named = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword or config.option.markexpr
+        config.option.left_out = [] if named else left_out(SYSTEM_TESTS, "system tests", user=SYSTEM_PART)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what this run does not try."""
+    return True if str(collection_path) in config.option.left_out else None
 
 
 def _move_home() -> None:
@@ -63,18 +76,22 @@ def _move_home() -> None:
     os.environ |= {"HOME": home.name, "XDG_RUNTIME_DIR": home.name}
 
 
-def pytest_report_header() -> str:
-    """Say how to repeat this run."""
-    return _repeat()
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say how to repeat this run, and what it leaves out."""
+    return _repeat(config)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say so at the end too, where somebody looks who reads a long log."""
-    terminalreporter.write_line(_repeat())
+    terminalreporter.write_line(_repeat(config))
 
 
-def _repeat() -> str:
-    return f"seed {SEED}, effort {EFFORT.name.lower()} (GREENRUN_TEST_SEED={SEED} draws the same again)"
+def _repeat(config: pytest.Config) -> str:
+    said = f"seed {SEED}, effort {EFFORT.name.lower()} (GREENRUN_TEST_SEED={SEED} draws the same again)"
+    if not config.option.left_out:
+        return said
+    tried = len(SYSTEM_TESTS) - len(config.option.left_out)
+    return f"{said}; {tried} of {len(SYSTEM_TESTS)} modules of system tests (`make test-system` tries all)"
 
 
 @pytest.hookimpl(optionalhook=True)

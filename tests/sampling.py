@@ -42,6 +42,14 @@ def sampled(everything: Sequence[T], label: str, *, user: int, ci: int) -> list[
     return [everything[index] for index in sorted(chosen)]
 
 
+def left_out(modules: Sequence[str], label: str, *, user: float, effort: Effort = EFFORT) -> list[str]:
+    """Return the modules that a run on a user's machine does not try: all but this part of them; none elsewhere."""
+    if effort is not Effort.USER:
+        return []
+    tried = dice(label).sample(modules, round(len(modules) * user))
+    return [module for module in modules if module not in tried]
+
+
 def examples(count: int) -> settings:
     """Return settings for a quarter of so many examples on a user's machine, half in CI, four times as many in long."""
     return settings(max_examples=_scaled(count))

@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.sampling import Effort, left_out
+
 TESTS = Path(__file__).parent
 
 
@@ -34,3 +36,13 @@ def test_no_test_module_is_imported_by_another() -> None:
 def test_a_test_module_that_is_imported_by_another_is_found() -> None:
     for line in ("from tests.a.test_b import c", "from tests.a import test_b", "import tests.test_b as d"):
         assert len(borrowed(line)) == 1
+
+
+def test_a_user_s_run_leaves_out_some_modules_by_the_seed_and_others_none() -> None:
+    modules = [f"test_{number}.py" for number in range(24)]
+    left = left_out(modules, "a label", user=1 / 4, effort=Effort.USER)
+    assert len(left) == 18
+    assert left == left_out(modules, "a label", user=1 / 4, effort=Effort.USER)
+    assert left != left_out(modules, "another label", user=1 / 4, effort=Effort.USER)
+    assert left_out(modules, "a label", user=1 / 4, effort=Effort.CI) == []
+    assert left_out(modules, "a label", user=1 / 4, effort=Effort.LONG) == []
