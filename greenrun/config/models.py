@@ -137,6 +137,7 @@ class ApiSettings(Section):
 
     socket: ExpandedPath = Path(DEFAULT_SOCKET)
     metrics: Annotated[OptionalAddress, AfterValidator(_on_this_machine)] = Address("127.0.0.1", 9753)
+    page: bool = True
     tcp: OptionalAddress = None
     hosts: Names = ()
 

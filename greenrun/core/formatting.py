@@ -259,6 +259,14 @@ def told_instants(text: str) -> list[datetime]:
     return [datetime.fromisoformat(found) for found in re.findall(_TOLD_INSTANT, text)]
 
 
+def split_at_instants(text: str) -> list[str | datetime]:
+    """Return a text in parts, with the instants that `instant_text` and `iso_text` put there as such."""
+    parts: list[str | datetime] = []
+    for place, part in enumerate(re.split(f"({_TOLD_INSTANT})", text)):
+        parts.append(datetime.fromisoformat(part) if place % 2 else part)
+    return parts
+
+
 def _copyable(at: datetime, zone: tzinfo | None, told: str) -> str:
     """Return a local time as ISO 8601, with its offset only where the clocks show it twice; in UTC as it was told."""
     local = at.astimezone(zone)

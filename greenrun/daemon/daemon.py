@@ -79,6 +79,7 @@ from greenrun.reports.build import Reports
 from greenrun.store import Store
 from greenrun.store.grid import THIN_AFTER
 from greenrun.store.migrate import migrate_apart
+from greenrun.web.page_app import add_page
 
 if TYPE_CHECKING:
     from greenrun.providers.web import Web  # with httpx, which a daemon without HTTP sources need not load
@@ -459,4 +460,6 @@ class Daemon:
         entrance.addresses = page_addresses(self._tcp.getsockname()[:2] if self._tcp else None)
         app = create_app(self._store, self, settings, registry, entrance=entrance)
         tcp_app = create_tcp_app(self._store, self, settings, registry, entrance=entrance)
+        if self._config.api.page:
+            add_page(tcp_app)
         return serve_in_thread(app, self._unix, tcp_app, self._tcp)

@@ -1,0 +1,85 @@
+"""The page's templates, and how they say instants and figures. Jinja2 is loaded when the first page is asked for."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from greenrun.core.formatting import (
+    count_text,
+    duration_text,
+    energy_text,
+    instant_text,
+    intensity_text,
+    iso_text,
+    mass_text,
+    memory_text,
+    number_text,
+    percent_text,
+    power_text,
+    split_at_instants,
+)
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """Return a template with these values, each text of which it escapes."""
+    return _templates().get_template(template).render(values)
+
+
+def as_markup(html: str) -> "Markup":
+    """Return what `render` returned, in which all is escaped already, as a part of another template."""
+    from markupsafe import Markup
+
+    return Markup(html)
+
+
+@cache
+def _templates() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    pages = Environment(
+        loader=PackageLoader("greenrun.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, auto_reload=False,
+    )  # fmt: skip
+    pages.filters |= {
+        "time": time_element,
+        "sentence": sentence,
+        "mass": mass_text,
+        "power": power_text,
+        "energy": energy_text,
+        "memory": memory_text,
+        "intensity": intensity_text,
+        "duration": duration_text,
+        "percent": percent_text,
+        "number": number_text,
+    }
+    pages.globals |= {"count": count_text}
+    return pages
+
+
+def time_element(at: datetime | None, form: str = "day") -> "Markup":
+    """Return an instant that the browser shows in the reader's own zone, with UTC on hover; without scripts in UTC."""
+    from markupsafe import Markup
+
+    if at is None:
+        return Markup("\N{EN DASH}")
+    at = at.astimezone(UTC)
+    template = '<time datetime="{}" title="{}" data-form="{}">{}</time>'
+    return Markup(template).format(iso_text(at), instant_text(at), form, f"{at:%b %d %H:%M} UTC")
+
+
+def sentence(text: str) -> "Markup":
+    """Return a sentence of the daemon's, whose instants the browser shows in the reader's own zone."""
+    from markupsafe import Markup, escape
+
+    parts = (escape(part) if isinstance(part, str) else time_element(part) for part in split_at_instants(text))
+    return Markup("").join(parts)
+
+
+def capitalised(text: str) -> str:
+    """Return a reason as a sentence begins."""
+    return f"{text[:1].upper()}{text[1:]}"

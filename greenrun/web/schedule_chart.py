@@ -1,0 +1,138 @@
+"""The next 48 hours as a chart shows them: the intensity in steps, and below it on the same axis who runs when."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from greenrun.api.service import Service
+from greenrun.core.energy.model import gpus
+from greenrun.core.formatting import count_text, intensity_text, iso_text, mass_text
+from greenrun.core.jobs.access import Access, Viewer, name_for_others
+from greenrun.core.planning.model import Placement
+from greenrun.web.grid_now import AHEAD, GridNow
+from greenrun.web.overview_sections import RunningRow
+
+MOST_BARS = 300
+CPU_LANE = "CPU"
+HIDDEN = "a job of another user"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleBar:
+    """A stretch of time on a lane: of a job that runs or is planned, or a reservation (`kind`)."""
+
+    lane: str
+    start: str
+    end: str
+    kind: str
+    label: str
+    text: str
+    job: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobWindow:
+    """A stretch of time of a job, for the table behind the chart."""
+
+    label: str
+    kind: str
+    job: int | None
+    gpus: int
+    start: datetime
+    end: datetime
+    text: str
+
+
+def chart_data(grid: GridNow, lanes: Sequence[str], bars: Sequence[ScheduleBar], now: datetime) -> dict[str, Any]:
+    """Return all that the chart draws, as JSON has it."""
+    return {
+        "now": iso_text(now, "seconds"),
+        "until": iso_text(now + AHEAD, "seconds"),
+        "zone": grid.zone,
+        "level": grid.level,
+        "signal": grid.signal,
+        "is_fresh": grid.is_fresh,
+        "steps": [[iso_text(start), iso_text(end), round(value, 2)] for start, end, value in grid.steps],
+        "lanes": list(lanes),
+        "bars": [asdict(bar) for bar in bars],
+    }
+
+
+def lanes_of(daemon: Service, windows: Sequence[JobWindow]) -> list[str]:
+    """Return the lanes of the chart: one for each GPU, and one for jobs without, where there are any."""
+    names = [_lane(device.index) for device in gpus(daemon.scheduler.host.devices())]
+    return [*names, *([CPU_LANE] if any(not row.gpus for row in windows) else [])]
+
+
+def windows_of(daemon: Service, visitor: Viewer | None, running: Sequence[RunningRow]) -> list[JobWindow]:
+    """Return when jobs run and are planned to run, those that run first; of hidden ones only how many GPUs."""
+    now = daemon.now()
+    found = [_of_running(row, now) for row in running]
+    if visitor is None:
+        return found
+    live = {row.id for row in running}
+    shown = [row for row in daemon.scheduler.plan().placements if row.job_id not in live and row.start < now + AHEAD]
+    return [*found, *_of_plan(daemon, visitor, shown[: MOST_BARS - len(found)])]
+
+
+def _of_running(row: RunningRow, now: datetime) -> JobWindow:
+    return JobWindow(
+        label=f"{row.id} {row.name}", kind="running", job=row.id, gpus=row.gpus, start=row.since or now,
+        end=max(row.until or now, now), text=f"{row.state}, of {row.user}",
+    )  # fmt: skip
+
+
+def _of_plan(daemon: Service, visitor: Viewer, rows: Sequence[Placement]) -> Iterator[JobWindow]:
+    access, ids = daemon.settings.access, [row.job_id for row in rows]
+    there = daemon.store.jobs.job_states(ids)
+    jobs = {job.id: job for job in daemon.store.jobs.jobs_of([job_id for job_id in ids if job_id in there])}
+    for row in rows:
+        job = jobs.get(row.job_id)
+        level = access.access(visitor, job.uid, job.user) if job else Access.NOTHING
+        for start, end in row.intervals:
+            if job is None or level is Access.NOTHING:
+                yield JobWindow(label=HIDDEN, kind="planned", job=None, gpus=row.gpus, start=start, end=end, text="")
+                continue
+            name = job.name if level >= Access.READ else name_for_others(job)
+            text = _figures(row) if level >= Access.READ else ""
+            yield JobWindow(
+                label=f"{job.id} {name}", kind="planned", job=job.id, gpus=row.gpus, start=start, end=end, text=text
+            )
+
+
+def _figures(row: Placement) -> str:
+    grams = "" if row.expected_g is None else f", {mass_text(row.expected_g)} CO2e"
+    return f"{intensity_text(row.intensity_g_per_kwh, row.signal)}{grams}"
+
+
+def bars_of(windows: Sequence[JobWindow], running: Sequence[RunningRow], lanes: Sequence[str]) -> list[ScheduleBar]:
+    """Return windows on lanes: what runs on its own GPUs, what is planned on those that are free by then.
+
+    Which GPUs a planned job gets is decided when it starts, so its lanes only show that there is room.
+    """
+    free: dict[str, datetime] = {}
+    own = {row.id: [_lane(index) for index in row.lanes] for row in running}
+    bars: list[ScheduleBar] = []
+    for row in windows:
+        used = own.get(row.job or 0, []) if row.kind == "running" else _free_lanes(row, lanes, free)
+        used = used if row.gpus else [CPU_LANE]
+        for lane in used:
+            free[lane] = max(row.end, free.get(lane, row.end))
+            bars.append(
+                ScheduleBar(
+                    lane=lane, start=iso_text(row.start), end=iso_text(row.end), kind=row.kind, label=row.label,
+                    text=", ".join(filter(None, (count_text(row.gpus, "GPU") if row.gpus else "no GPU", row.text))),
+                    job=row.job,
+                )
+            )  # fmt: skip
+    return bars
+
+
+def _free_lanes(row: JobWindow, lanes: Sequence[str], free: dict[str, datetime]) -> list[str]:
+    there = [lane for lane in lanes if lane != CPU_LANE]
+    return sorted(there, key=lambda lane: (free.get(lane, row.start) > row.start, there.index(lane)))[: row.gpus]
+
+
+def _lane(index: int) -> str:
+    return f"GPU {index}"

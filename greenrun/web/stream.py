@@ -1,0 +1,80 @@
+"""What changes on an open page, as server-sent events: one stream for each page, which ends with the daemon."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from fastapi.concurrency import run_in_threadpool
+from pydantic_core import to_json
+
+from greenrun.core.errors import StoreError
+from greenrun.core.jobs.access import Viewer
+from greenrun.web.snapshots import PageSnapshot
+
+MOST_STREAMS = 24  # of the 64 connections that the TCP listener has
+LOOK_EVERY = 4  # seconds between two looks at what changed
+SAY_EVERY = 20  # seconds after which a page is told that all is as it was
+LASTS = 60  # seconds; the page then asks again, so that who may see less by now does
+_WAIT_S = 1.0  # in which the end of the daemon is noticed
+
+
+class Streams:
+    """Counts the streams that are open, of which there are MOST_STREAMS at most."""
+
+    def __init__(self) -> None:
+        self.open = 0
+
+    @property
+    def are_full(self) -> bool:
+        """Whether no other page can be followed now."""
+        return self.open >= MOST_STREAMS
+
+    async def follow(
+        self,
+        snapshot: Callable[[Viewer | None], PageSnapshot],
+        visitor: Viewer | None,
+        known: str,
+        is_ending: Callable[[], bool],
+    ) -> AsyncIterator[bytes]:
+        """Yield what differs from the version that a page has, from now on until the daemon ends, or LASTS is over."""
+        self.open += 1
+        try:
+            async for event in _events(snapshot, visitor, known, is_ending):
+                yield event
+        finally:
+            self.open -= 1
+
+
+async def _events(
+    snapshot: Callable[[Viewer | None], PageSnapshot],
+    visitor: Viewer | None,
+    known: str,
+    is_ending: Callable[[], bool],
+) -> AsyncIterator[bytes]:
+    yield b"retry: 2000\n\n"
+    sent: PageSnapshot | None = None
+    for second in range(LASTS):
+        if is_ending():
+            return
+        if second % LOOK_EVERY == 0:
+            try:
+                latest = await run_in_threadpool(snapshot, visitor)
+            except StoreError as exc:
+                yield event("trouble", {"text": str(exc)})
+                return
+            if latest.version not in (known, sent.version if sent else None):
+                yield event("change", latest.since(sent), latest.version)
+            known, sent = latest.version, latest
+        if second % SAY_EVERY == 0:
+            yield b": all is as it was\n\n"
+        await _pause()
+
+
+async def _pause() -> None:
+    await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=_WAIT_S)
+
+
+def event(kind: str, data: Any, number: str = "") -> bytes:
+    """Return an event as it is sent; `number` is what the page names when it asks again."""
+    name = f"id: {number}\n" if number else ""
+    return f"event: {kind}\n{name}data: ".encode() + to_json(data) + b"\n\n"

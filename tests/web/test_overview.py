@@ -1,0 +1,146 @@
+"""The first page says what runs, what waits and how clean the grid is, to each as much as they may see."""
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from greenrun.core.conditions import Condition, ConditionCode, Effect
+from greenrun.core.energy.ledger import Total
+from greenrun.core.jobs.access import AccessRules, Sharing
+from greenrun.core.jobs.job import Run, State
+from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.planning.model import Plan, Waiting
+from tests.api.fakes import ADA, BOB, GPU, HOUR, NOW, forecast, placed, stored
+from tests.web.pages import STRANGER, PageWorld
+
+
+def busy(**settings: object) -> PageWorld:
+    """A daemon on which a job of ada's runs, and one waits for a window and one for a hold."""
+    world = PageWorld(**settings)
+    run = Run(id=7, job_id=1, number=1, token="t", devices=(GPU.id,), claimed_at=NOW - HOUR, started_at=NOW - HOUR)
+    world.store.keep(stored(1, State.RUNNING, name="bert"), stored(2, name="gpt"), stored(3, name="vit", held=True))
+    world.store.job_runs[1] = [run]
+    world.store.totals[7] = Total(energy_j=3.6e6, emissions_g=123.0)
+    waiting = Waiting(job_id=3, reason=because(ReasonCode.HELD, who="ada", job=3))
+    world.scheduler.latest = Plan(made_at=NOW, placements=(placed(2),), waiting=(waiting,))
+    world.store.saved = forecast([200.0] * 8 + [50.0] * 40)
+    return world
+
+
+def text_of(html: str) -> str:
+    """What a reader reads, without tags and with single spaces."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+def test_one_look_answers_what_runs_what_waits_and_how_clean_the_grid_is() -> None:
+    answer = busy().get("/")
+    text = text_of(answer.text)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    for told in (
+        "1 bert",
+        "302 W",
+        "123 g",
+        "2 gpt",
+        "93 g/kWh",
+        "41 % below now",
+        "3 vit",
+        "200 g/kWh",
+        "Mar 02 14:00",
+    ):
+        assert told in text, told
+
+
+def test_a_stranger_is_told_no_more_than_metrics_tell() -> None:
+    """Of running jobs what is listed; of those that wait how many and why, but neither names nor windows."""
+    answer = busy().get("/", who=STRANGER)
+    text = text_of(answer.text)
+    for told in ("job 1", "123 g", "cleanest window", "greenrun web"):
+        assert told in text.replace("1 bert", "job 1"), told
+    assert not re.search("gpt|vit|93 g/kWh", text)
+    bars = busy().get("/page/timeline", who=STRANGER).json()["bars"]
+    assert [bar["kind"] for bar in bars] == ["running"]
+
+
+def test_a_stranger_is_told_of_no_job_where_jobs_are_private() -> None:
+    world = busy(access=AccessRules(others=Sharing.PRIVATE))
+    assert "bert" not in world.get("/", who=STRANGER).text
+    assert world.get("/page/timeline", who=STRANGER).json()["bars"] == []
+
+
+@pytest.mark.parametrize(
+    ("others", "named"), [(Sharing.PRIVATE, False), (Sharing.LISTED, True), (Sharing.OPEN, True)], ids=str
+)
+def test_others_are_told_as_much_as_the_site_shows(others: Sharing, named: bool) -> None:
+    world = busy(access=AccessRules(others=others))
+    text = text_of(world.get("/", who=BOB).text)
+    bars = world.get("/page/timeline", who=BOB).json()["bars"]
+    assert ("bert" in text, "gpt" in text) == (named, named)
+    assert ("123 g" in text, "400 g" in text) == ((others is Sharing.OPEN,) * 2)
+    assert [bar["kind"] for bar in bars] == ["running", "planned"] if named else ["planned"]
+    assert [bar["job"] for bar in bars if bar["kind"] == "planned"] == [2 if named else None]
+
+
+def test_buttons_are_shown_to_those_who_may_press_them() -> None:
+    world = busy()
+    assert sorted(re.findall(r'data-act="([a-z-]+)" data-job="(\d)"', world.get("/").text)) == [
+        ("cancel", "1"), ("cancel", "2"), ("cancel", "3"), ("hold", "2"), ("release", "3"), ("start-now", "2"),
+        ("start-now", "3"),
+    ]  # fmt: skip
+    for who in (BOB, STRANGER):
+        assert "data-act" not in world.get("/", who=who).text
+
+
+def test_names_are_shown_as_they_are_and_never_as_tags() -> None:
+    world = PageWorld()
+    world.store.keep(stored(1, name="<script>alert(1)</script>"))
+    text = world.get("/").text
+    assert "&lt;script&gt;alert(1)" in text
+    assert "<script>alert" not in text
+
+
+def test_an_idle_daemon_without_sources_says_what_to_do() -> None:
+    text = text_of(PageWorld(zone=None).get("/").text)
+    for told in ("Nothing runs now", "greenrun submit", "No job that you may see waits", "greenrun init", "unknown"):
+        assert told in text, told
+
+
+def test_what_is_wrong_is_told_with_what_to_do() -> None:
+    world = PageWorld()
+    world.scheduler.wrong = [
+        Condition(
+            code=ConditionCode.DISK_FULL, effect=Effect.NOT_READY, text="the disk is full", remedy="make room",
+            since=NOW,
+        )
+    ]  # fmt: skip
+    text = text_of(world.get("/").text)
+    assert "Not ready : the disk is full" in text
+    assert "What to do: make room" in text
+
+
+def test_the_queue_shows_a_few_of_many_and_where_the_rest_are() -> None:
+    world = PageWorld()
+    world.store.keep(*(stored(number) for number in range(1, 101)))
+    world.scheduler.latest = Plan(made_at=NOW, placements=tuple(placed(number) for number in range(1, 101)))
+    answer = world.get("/")
+    assert answer.text.count('<tr data-fragment="queued-') == 25
+    assert "100 jobs wait in all" in answer.text
+    assert 'href="/jobs?state=queued"' in answer.text
+
+
+def test_planned_jobs_are_on_gpus_that_are_free_by_then() -> None:
+    world = busy()
+    soon = placed(2, start=NOW + timedelta(minutes=5), end=NOW + HOUR)
+    world.scheduler.latest = replace(world.scheduler.latest, placements=(soon,))
+    data = world.get("/page/timeline").json()
+    assert (data["lanes"], [bar["lane"] for bar in data["bars"]]) == (["GPU 0"], ["GPU 0", "GPU 0"])
+    assert data["steps"][0] == ["2026-03-02T12:00:00Z", "2026-03-02T12:30:00Z", 200.0]
+    assert (data["level"], data["now"], data["until"]) == (
+        "fresh forecast", "2026-03-02T12:00:00Z", "2026-03-04T12:00:00Z",
+    )  # fmt: skip
+
+
+def test_the_month_has_a_card_of_its_own() -> None:
+    world = busy()
+    assert 'data-fetch="/page/month"' in world.get("/", who=ADA).text
