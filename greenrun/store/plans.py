@@ -23,7 +23,13 @@ from greenrun.store.tables import PLANS
 _LAST = 1  # the id of the only row
 
 _INSTANTS = ("start", "end", "due")
-_OWN_FORM = (*_INSTANTS, "pieces", "reason", "promised")  # every other part of a placement is as plain as JSON
+_OWN_FORM = (
+    *_INSTANTS,
+    "pieces",
+    "reason",
+    "promised",
+    "shares",
+)  # every other part of a placement is as plain as JSON
 _PLAIN = tuple(field.name for field in fields(Placement) if field.name not in _OWN_FORM)
 _SUMS = ("expected_g", "start_at_once_g", "earliest_start_g", "bound_g")
 
@@ -81,6 +87,7 @@ def _placement_parts(row: Placement) -> dict[str, Any]:
         "pieces": [_interval_parts(piece) for piece in row.pieces],
         "promised": None if row.promised is None else _interval_parts(row.promised),
         "reason": _reason_parts(row.reason),
+        **({"shares": row.shares} if row.shares else {}),
     }
 
 
@@ -91,7 +98,9 @@ def _placement_of(parts: Mapping[str, Any]) -> Placement:
     values["signal"] = Signal(parts["signal"]) if parts.get("signal") else None
     pieces = tuple(_interval_of(piece) for piece in parts["pieces"])
     promised = _interval_of(parts["promised"]) if parts.get("promised") else None
-    return Placement(**values, pieces=pieces, promised=promised, reason=_reason_of(parts["reason"]))
+    shares = tuple(tuple((tuple(devices), count) for devices, count in share) for share in parts.get("shares", ()))
+    reason = _reason_of(parts["reason"])
+    return Placement(**values, pieces=pieces, promised=promised, shares=shares, reason=reason)
 
 
 def _interval_parts(interval: Interval) -> list[str]:

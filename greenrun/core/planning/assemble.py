@@ -134,6 +134,7 @@ def _placement(
         pieces=run.pieces if len(run.pieces) > 1 else (),
         promised=promised,
         put_offs=put_offs,
+        shares=tuple(map(problem.taken[run.place.pool].shares, run.place.on)),
     )
 
 

@@ -15,10 +15,11 @@ from greenrun.core.formatting import count_text, duration_text
 from greenrun.core.jobs.availability import waits_for
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
+from greenrun.core.planning.gpu_timelines.grouped_timeline import timeline_of
 from greenrun.core.planning.gpu_timelines.timeline import Timeline
 from greenrun.core.planning.model import DeviceKind, Situation
 from greenrun.core.planning.power_cap.site_power import UNCAPPED_MW, SitePower, whole_mw
-from greenrun.core.planning.site_limits.reserved import now_reserved
+from greenrun.core.planning.site_limits.reserved import Reserved, now_reserved
 
 LITTLE = timedelta(seconds=2)
 
@@ -88,9 +89,9 @@ def shut_out(job: Job, situation: Situation, pools: Iterable[Pool]) -> Reason | 
             if pool.suits(job):
                 return None
             continue
-        line = Timeline(pool.units)
+        line = timeline_of(pool.devices, 0, reserved_ahead(kept))
         for row in kept:
-            line.reserve(row.start.timestamp(), row.end.timestamp(), 1)
+            line.reserve(row.start.timestamp(), row.end.timestamp(), 1, own=line.split_of([row.device]))
         start_s = line.first_fit(ready_s, length_s, job.spec.gpus)
         if start_s is not None and start_s < max(row.start for row in kept if row.repeats).timestamp():
             return None
@@ -143,22 +144,42 @@ def timelines(situation: Situation, pools: Sequence[Pool]) -> list[Timeline]:
     """Return when the units of each pool are taken by what runs now and will not be moved."""
     now_s, site = situation.now.timestamp(), situation.power
     power = power_line(situation, site)[0] if site else None
-    rows = [Timeline(pool.units, power) for pool in pools]
+    kept = [*_reserved_beside(situation)]
+    ahead = reserved_ahead(row for row in kept if row.start > situation.now)
+    rows = [timeline_of(pool.devices, pool.slots, ahead, power) for pool in pools]
     home = home_of(pools)
     for device, until in situation.busy.items():
         mw = site.held_mw(device) if site else 0
-        line = rows[home[device]] if device in home else power
-        if line is not None:
-            begin_s, end_s = now_s - 1, max(until.timestamp(), now_s)
-            line.reserve(begin_s, end_s, 1, mw) if device in home else line.reserve(begin_s, end_s, mw)
-    for row in situation.reserved:
-        start = max(row.start, situation.busy.get(row.device, row.start))  # one that overruns has it, and no other
-        if row.device in home and start < row.end:
-            begin_s = now_s - 1 if start <= situation.now else start.timestamp()
-            rows[home[row.device]].reserve(begin_s, row.end.timestamp(), 1)
+        begin_s, end_s = now_s - 1, max(until.timestamp(), now_s)
+        if device in home:
+            line = rows[home[device]]
+            line.reserve(begin_s, end_s, 1, mw, line.split_of([device]))
+        elif power is not None:
+            power.reserve(begin_s, end_s, mw)
+    for row in kept:
+        if row.device in home:
+            line = rows[home[row.device]]
+            begin_s = now_s - 1 if row.start <= situation.now else row.start.timestamp()
+            line.reserve(begin_s, row.end.timestamp(), 1, own=line.split_of([row.device]))
     for until in situation.cpu_busy if rows[-1].units else ():
         rows[-1].reserve(now_s - 1, max(until.timestamp(), now_s), 1)
     return rows
+
+
+def _reserved_beside(situation: Situation) -> Iterator[Reserved]:
+    """Yield what is reserved; a job that overruns into it has its GPU first, and no other one."""
+    for row in situation.reserved:
+        start = max(row.start, situation.busy.get(row.device, row.start))
+        if start < row.end:
+            yield row if start == row.start else replace(row, start=start)
+
+
+def reserved_ahead(rows: Iterable[Reserved]) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Return when each device is reserved, in epoch seconds: devices of which that is the same are alike."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        found.setdefault(row.device, []).append((row.start.timestamp(), row.end.timestamp()))
+    return {device: tuple(sorted(spans)) for device, spans in found.items()}
 
 
 def power_line(situation: Situation, site: SitePower) -> tuple[Timeline, float]:

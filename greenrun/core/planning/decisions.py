@@ -70,10 +70,10 @@ def decide(
     """Return the starts of `queued` jobs that are due at `now` and fit, in the plan's order.
 
     `free` maps each device that is free to its pool; a placement takes the first ones of its own pool. One that is
-    reserved (`until` tells from when on) is taken only if the run is expected to end before, and then before others,
-    which longer runs may need. `power` is what the site's cap leaves, which the starts take of it; None without a cap.
-    The start of `slipped` jobs has slipped since the plan was made: what is free and they need, those `behind` do not
-    get.
+    reserved (`until` tells from when on) is taken only if the run is expected to end before: those that the plan
+    means, else those that are reserved first, since longer runs may need the others. `power` is what the site's cap
+    leaves, which the starts take of it; None without a cap. The start of `slipped` jobs has slipped since the plan was
+    made: what is free and they need, those `behind` do not get.
     """
     devices, starts = dict(free), []
     for placement in _in_turn(plan, now, slipped, behind):
@@ -94,11 +94,22 @@ def decide(
             continue
         if power and not power.take(placement):
             continue
-        taken = own[: placement.gpus]
+        taken = _planned_gpus(placement, own) or own[: placement.gpus]
         devices = {device: pool for device, pool in devices.items() if device not in taken}
         cpu_free -= 0 if placement.gpus else 1
         starts.append(Start(placement=placement, devices=tuple(taken)))
     return starts
+
+
+def _planned_gpus(placement: Placement, free: Sequence[str]) -> list[str]:
+    """Return the GPUs that the plan means, where GPUs are reserved at different times and these are free; else []."""
+    chosen: list[str] = []
+    for devices, count in placement.shares[0] if placement.shares else ():
+        own = [device for device in free if device in devices]
+        if len(own) < count:
+            return []
+        chosen += own[:count]
+    return chosen
 
 
 def _in_turn(plan: Plan, now: datetime, slipped: Sequence[int], behind: Collection[int]) -> Sequence[Placement]:

@@ -19,6 +19,7 @@ from greenrun.core.planning.precedence.fair_share import precedence, rounds, sta
 from greenrun.core.planning.preemption.intervals import Interruptible, cells_of, step_for
 from greenrun.core.planning.problem import AT_ONCE, BEHIND, LIMIT, PROMISED, PlanningProblem, StartThreshold
 from greenrun.core.planning.reservation import slipped_since
+from greenrun.core.planning.site_limits.reserved import next_reserved
 from greenrun.core.planning.stability import pins
 from greenrun.core.planning.time_windows import pinned, released, with_slack
 from greenrun.core.units import J_PER_KWH
@@ -65,6 +66,7 @@ def planning_problem(situation: Situation, jobs: Sequence[Job], intensity: Serie
         unheld=taken,
         slipped=tuple(_slipped(jobs, situation, own, out_of_reach)),
         available=available,
+        has={row: run.devices for row, run in running.items()},
         out_of_reach=out_of_reach,
         intensity=intensity,
         integral=PiecewiseLinear(curves[0], curves[1]),
@@ -242,7 +244,14 @@ def _interruptible(
         edges_s=edges_s,
         grams=over * demands.watts[row] / J_PER_KWH,
         step_s=step_s,
+        stops_s=_stops_s(situation, run) if run else np.inf,
     )
+
+
+def _stops_s(situation: Situation, run: Running) -> float:
+    """Return from when on GPUs that a run has are reserved, in epoch seconds; infinity where they are not."""
+    coming = next_reserved(situation.reserved, situation.now)
+    return min((coming[device].start.timestamp() for device in run.devices if device in coming), default=np.inf)
 
 
 def _start_thresholds(jobs: Sequence[Job], situation: Situation, demands: Demands) -> dict[int, StartThreshold]:

@@ -19,7 +19,8 @@ from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.planning.assemble import assemble_plan
 from greenrun.core.planning.capacity import Pool, home_of, pools_of, timelines
 from greenrun.core.planning.formulation import planning_problem
-from greenrun.core.planning.gpu_timelines.timeline import Timeline, copies
+from greenrun.core.planning.gpu_timelines.grouped_timeline import GroupedTimeline
+from greenrun.core.planning.gpu_timelines.timeline import Split, Timeline, copies
 from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
 from greenrun.core.planning.planner import NOTHING, without_place
 from greenrun.core.planning.power_cap.site_power import SitePower
@@ -121,9 +122,9 @@ class OpenPlan:
     def _reserve(self, row: Row | None, sign: int) -> None:
         if isinstance(row, Placement) and row.pool in self._by_name:
             units, mw = sign * max(1, row.gpus), sign * self._mw.get(row.job_id, 0)
-            for begin, end in row.intervals:
-                line = self._taken[self._by_name[row.pool]]
-                line.reserve(begin.timestamp(), end.timestamp(), units, mw)
+            line = self._taken[self._by_name[row.pool]]
+            for (begin, end), own in zip(row.intervals, _splits(line, row), strict=True):
+                line.reserve(begin.timestamp(), end.timestamp(), units, mw, own)
 
     def _told(self, job: Job, row: Placement, now: datetime) -> Placement:
         """Return a place that says whether others may have to move."""
@@ -207,14 +208,18 @@ def _taken(
     pools = pools_of(situation)
     lines = tuple(timelines(situation, pools))
     there = {job.id for job in _jobs(situation)}
-    rows: list[list[tuple[float, float, int]]] = [[] for _ in pools]
+    rows: list[list[_Taken]] = [[] for _ in pools]
     power = lines[0].power
     for place in plan.placements:
         if place.job_id in there and place.pool in by_name:
-            spans = [(begin.timestamp(), end.timestamp(), max(1, place.gpus)) for begin, end in place.intervals]
-            rows[by_name[place.pool]].extend(spans)
+            pool = by_name[place.pool]
+            spans = [
+                (begin.timestamp(), end.timestamp(), max(1, place.gpus), own)
+                for (begin, end), own in zip(place.intervals, _splits(lines[pool], place), strict=True)
+            ]
+            rows[pool].extend(spans)
             if power is not None:
-                for begin_s, end_s, _ in spans:
+                for begin_s, end_s, *_ in spans:
                     power.reserve(begin_s, end_s, needs_mw.get(place.job_id, 0))
     now_s = situation.now.timestamp()
     home = home_of(pools)
@@ -223,7 +228,7 @@ def _taken(
         if known is None or (plan.made_at <= run.since and situation.now < known.start):
             pool = home[run.devices[0]] if run.devices else len(pools) - 1
             end_s = max(now_s, run.since.timestamp() + run.job.remaining.total_seconds())
-            rows[pool].append((now_s, end_s, max(1, len(run.devices))))
+            rows[pool].append((now_s, end_s, max(1, len(run.devices)), lines[pool].split_of(run.devices)))
             if power is not None and situation.power:
                 power.reserve(now_s, end_s, situation.power.need_mw(run.job, run.devices))
     lines = tuple(_all_taken(line, own) if own else line for line, own in zip(lines, rows, strict=True))
@@ -236,11 +241,20 @@ def _taken(
     return lines
 
 
-def _all_taken(line: Timeline, rows: Sequence[tuple[float, float, int]]) -> Timeline:
+_Taken = tuple[float, float, int, Split]
+
+
+def _splits(line: Timeline, place: Placement) -> list[Split]:
+    """Return of which groups of GPUs a place is, for each of its intervals; () where that is not known."""
+    shares = place.shares or ((),) * len(place.intervals)
+    return [line.split_of(device for devices, count in share for device in devices[:count]) for share in shares]
+
+
+def _all_taken(line: Timeline, rows: Sequence[_Taken]) -> Timeline:
     """Return a timeline with units taken over these intervals, be it more than there are: what runs may overrun."""
-    taken = line.taking(*np.array(rows).T)
+    taken = None if isinstance(line, GroupedTimeline) else line.taking(*np.array([row[:3] for row in rows]).T)
     if taken is None:
         taken = line.copy()
-        for begin_s, end_s, units in rows:
-            taken.reserve(begin_s, end_s, units)
+        for begin_s, end_s, units, own in rows:
+            taken.reserve(begin_s, end_s, units, own=own)
     return taken

@@ -15,6 +15,7 @@ from greenrun.core.planning.site_limits.reserved import Reserved
 
 MOVED = timedelta(minutes=1)  # a place that changes by less counts as unchanged
 Interval = tuple[datetime, datetime]
+Share = tuple[tuple[tuple[str, ...], int], ...]  # of which devices how many
 ShadowPrices = Mapping[
     tuple[str, datetime], float
 ]  # by pool of GPUs and instant from which it holds, in g per GPU-hour
@@ -62,6 +63,8 @@ class Placement:
     `pieces` are the intervals in which an interruptible job runs, when it is to be suspended between `start` and `end`.
     `promised` is from when until when it was to run in the first plan that placed it, and `put_offs` how often a new
     plan put it off since, further than ever; None for a job that runs. Intensities and grams are by the `signal`.
+    `shares` says for each interval of which GPUs how many it is to have, where GPUs of the pool are reserved at
+    different times.
     """
 
     job_id: int
@@ -80,6 +83,7 @@ class Placement:
     pool: str = ""
     promised: Interval | None = None
     put_offs: int = 0
+    shares: tuple[Share, ...] = ()
 
     @property
     def intervals(self) -> tuple[Interval, ...]:

@@ -1,7 +1,7 @@
 """The planning problem in numbers: what is to be placed, between which limits, on how many GPUs, at what intensity."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -55,7 +55,7 @@ class PlanningProblem:
     no candidates. `is_holding`: some of what is taken is held for expected arrivals. `unheld` is `taken` without
     what is held for `slipped` rows, and `available` how many units of each pool nobody outside this daemon holds. Rows
     `out_of_reach` need more than that, or come after such: nobody knows when they can start, so their limits count 0.
-    `standing` is that of the rows' accounts; None where nothing is shared.
+    `standing` is that of the rows' accounts; None where nothing is shared. `has` names the GPUs of rows that run.
     """
 
     now_s: float
@@ -83,6 +83,7 @@ class PlanningProblem:
     available: tuple[int, ...] = ()
     out_of_reach: frozenset[int] = frozenset()
     standing: Standing | None = None
+    has: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     def mean_over(self, intervals: Sequence[Interval]) -> float | None:
         """Return the mean intensity over a run's intervals, in g/kWh; None when it is not known for all of them."""

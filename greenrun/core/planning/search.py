@@ -71,7 +71,9 @@ def search(
     problem: PlanningProblem, warm: WarmStart, effort: Effort, arrivals: ExpectedArrivals | None = None
 ) -> SearchResult:
     """Return the best plan found: least in missed limits, lateness, then emissions (and in room left to `arrivals`)."""
-    whole = search(problem.in_one_piece(), warm, _for_whole(effort), arrivals) if problem.flexible else None
+    is_cut = any(job.must_stop_by(problem.now_s + job.length_s) for job in problem.flexible.values())
+    may_be_whole = bool(problem.flexible) and not is_cut
+    whole = search(problem.in_one_piece(), warm, _for_whole(effort), arrivals) if may_be_whole else None
     if whole and _suspends(problem, whole):
         whole = None  # the site's power cap lets something that runs not go on in one piece
     if whole:

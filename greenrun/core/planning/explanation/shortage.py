@@ -73,14 +73,14 @@ class Shortage:
         if place.start_s <= wanted_s + EPSILON_S or not kept:
             return ()
         line = self._lines()[place.pool].twin()
-        for begin_s, end_s in spans_of(self._problem, row, place):
-            line.reserve(begin_s, end_s, -units)
+        for (begin_s, end_s), own in zip(spans_of(self._problem, row, place), place.splits(), strict=True):
+            line.reserve(begin_s, end_s, -units, own=own)
         now_s = self._problem.now_s
         for one in kept:  # as `timelines` took them
             start = max(one.start, self._situation.busy.get(one.device, one.start))
             if start < one.end:
                 begin_s = now_s - 1 if start <= self._situation.now else start.timestamp()
-                line.reserve(begin_s, one.end.timestamp(), -1)
+                line.reserve(begin_s, one.end.timestamp(), -1, own=line.split_of([one.device]))
         sooner_s = line.first_fit(wanted_s, length_s, units)
         if sooner_s is None or sooner_s >= place.start_s - EPSILON_S:
             return ()
@@ -142,7 +142,7 @@ class Shortage:
         if lines[place.pool].is_free(before_s, place.start_s, units, mw):
             return True
         without = twins(lines)
-        without[place.pool].reserve(place.start_s, place.start_s + length_s, -units, -mw)
+        without[place.pool].reserve(place.start_s, place.start_s + length_s, -units, -mw, place.splits()[0])
         found = (
             without[pool].first_fit(release_s, length_s, units, demands.of_power(row, pool))
             for pool in demands.pools[row]
@@ -155,7 +155,7 @@ class Shortage:
             full, demands = copies(self._problem.taken), self._problem.rows.demands
             for row, place in self._places.items():
                 units, mw = int(demands.units[row]), demands.of_power(row, place.pool)
-                for begin_s, end_s in spans_of(self._problem, row, place):
-                    full[place.pool].reserve(begin_s, end_s, units, mw)
+                for (begin_s, end_s), own in zip(spans_of(self._problem, row, place), place.splits(), strict=True):
+                    full[place.pool].reserve(begin_s, end_s, units, mw, own)
             self._full = full  # whole: others may ask at the same time
         return self._full

@@ -14,6 +14,7 @@ _EVER, _NEVER = np.array([-np.inf]), np.array([np.inf])
 
 
 Blocked = tuple[Floats, Floats]
+Split = tuple[int, ...]  # how many GPUs of each group, where they are not all alike; else ()
 
 
 class Timeline:
@@ -35,14 +36,26 @@ class Timeline:
         self._count = 1
         self._blocked: dict[int, Blocked] = {}  # what was asked for since the last change
 
-    def reserve(self, start_s: float, end_s: float, units: int, mw: int = 0) -> None:
-        """Take `units` and `mw` over `[start_s, end_s)`; negative numbers give them back."""
+    def split_of(self, devices: Iterable[str]) -> Split:
+        """Return how many of these devices there are in each group, where there are groups."""
+        return ()
+
+    def shares(self, split: Split) -> tuple[tuple[tuple[str, ...], int], ...]:
+        """Return of which devices how many there are in a split."""
+        return ()
+
+    def reserve(self, start_s: float, end_s: float, units: int, mw: int = 0, own: Split = ()) -> Split:
+        """Take `units` and `mw` over `[start_s, end_s)`; negative numbers give them back.
+
+        Return of which groups, those in `own` if it can be; () where there are none.
+        """
         if mw and self.power is not None:
             self.power.reserve(start_s, end_s, mw)
         first = self._split(start_s)
         last = self._split(end_s)  # before the array is named below: making room replaces it
         self._used[first:last] += units
         self._blocked.clear()
+        return ()
 
     def taking(self, starts_s: Floats, ends_s: Floats, units: Floats) -> "Timeline | None":
         """Return a copy with so many units taken over each of these intervals; None where there are not as many.
@@ -96,7 +109,7 @@ class Timeline:
         return self._with(self._at_s[: self._count], used if self._held is None else used - self._held[: self._count])
 
     def _with(self, at_s: Floats, used: NDArray[np.int64], held: NDArray[np.int64] | None = None) -> "Timeline":
-        twin, count = Timeline.__new__(Timeline), len(at_s)
+        twin, count = Timeline.__new__(type(self)), len(at_s)
         size = 2 * count + 32
         twin.units, twin._count, twin._held, twin._blocked = self.units, count, None, {}
         twin.power, twin._both = self.power, {}
@@ -120,10 +133,10 @@ class Timeline:
         if goes_on_s > -np.inf:
             begins, ends = self.power.blocked(mw)
             later = ends > goes_on_s + EPSILON_S
-            return _either(own, (np.maximum(begins[later], goes_on_s), ends[later]))
+            return either(own, (np.maximum(begins[later], goes_on_s), ends[later]))
         drawn, known = self.power.blocked(mw), self._both.get((units, mw))
         if known is None or known[0] is not own or known[1] is not drawn:
-            known = self._both[units, mw] = own, drawn, _either(own, drawn)
+            known = self._both[units, mw] = own, drawn, either(own, drawn)
         return known[2]
 
     def _blocked_units(self, units: int) -> Blocked:
@@ -148,6 +161,18 @@ class Timeline:
         first = at_s.searchsorted(start_s + EPSILON_S, "right") - 1
         last = at_s.searchsorted(end_s - EPSILON_S, "right")
         return bool(self._used[first:last].max() <= self.units - units)
+
+    def free_throughout(self, start_s: float, end_s: float) -> int:
+        """Return how many units are free all the time of `[start_s, end_s)`; negative where more are taken."""
+        at_s = self._at_s[: self._count]
+        first = at_s.searchsorted(start_s + EPSILON_S, "right") - 1
+        last = max(first + 1, at_s.searchsorted(end_s - EPSILON_S, "right"))
+        return self.units - int(self._used[first:last].max())
+
+    def free_from(self, at_s: Floats) -> NDArray[np.int64]:
+        """Return how many units are free at each of these instants, shape (n,)."""
+        first = self._at_s[: self._count].searchsorted(at_s + EPSILON_S, "right") - 1
+        return np.asarray(self.units - self._used[first])
 
     def fits(self, starts_s: Floats, duration_s: float, units: int, mw: int = 0) -> np.ndarray:
         """Tell for each start whether `units` and `mw` are free over `[start, start + duration_s)`."""
@@ -244,7 +269,7 @@ class Timeline:
         return index
 
 
-def _either(left: Blocked, right: Blocked) -> Blocked:
+def either(left: Blocked, right: Blocked) -> Blocked:
     """Return the merged intervals of both."""
     if not len(left[0]):
         return right

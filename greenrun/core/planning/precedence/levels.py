@@ -112,12 +112,14 @@ def _part(problem: PlanningProblem, made: Schedule, rows: Sequence[int]) -> Plan
         mw=None if all_demands.mw is None else all_demands.mw[:, every],
     )
     flexible = {index[row]: job for row, job in problem.flexible.items() if row in index}
+    taken = tuple(copies(made.pools))
     return replace(
         problem,
         jobs=tuple(problem.jobs[row] for row in rows),
         precedence=tuple(problem.precedence[row] for row in rows),
         later=frozenset(),
-        taken=tuple(copies(made.pools)),
+        taken=taken,
+        unheld=taken,
         rows=Candidates.of(demands, problem.knots_s, problem.intensity, without=flexible),
         overdue=tuple(problem.overdue[row] for row in rows),
         running=frozenset(index[row] for row in problem.running if row in index),
@@ -129,6 +131,8 @@ def _part(problem: PlanningProblem, made: Schedule, rows: Sequence[int]) -> Plan
         unpinned=None,
         out_of_reach=frozenset(),
         standing=None,
+        slipped=tuple(index[row] for row in problem.slipped if row in index),
+        has={index[row]: devices for row, devices in problem.has.items() if row in index},
     )
 
 

@@ -6,7 +6,8 @@ from math import ceil
 import numpy as np
 
 from greenrun.core.carbon.intensity import Floats, Series
-from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S, Timeline
+from greenrun.core.planning.gpu_timelines.grouped_timeline import CUT_S
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S, Blocked, Timeline, either
 from greenrun.core.planning.preemption.placing import Terms, spans_around
 from greenrun.core.planning.preemption.table import Cells, Shape, cheapest_cells
 
@@ -21,7 +22,8 @@ class Interruptible:
     """One interruptible row: it still has to run for `length_s` from `release_s` on, and to end by `deadline_s`.
 
     `edges_s` are the borders of the cells, the first of which is the rest of the slot that has begun; `grams` what
-    running over each emits, NaN where that is not known. `forced_s` is how long it must go on if it `is_running`.
+    running over each emits, NaN where that is not known. `forced_s` is how long it must go on if it `is_running`, and
+    `stops_s` from when on GPUs that it has then are reserved for people.
     """
 
     release_s: float
@@ -35,6 +37,18 @@ class Interruptible:
     edges_s: Floats
     grams: Floats
     step_s: float
+    stops_s: float = np.inf
+
+    def must_stop_by(self, end_s: float) -> bool:
+        """Whether it cannot go on to this instant on the GPUs that it has: people come to work there."""
+        return self.is_running and self.stops_s < end_s - EPSILON_S and self.goes_on_s <= self.stops_s
+
+    def blocked_in(self, timeline: Timeline, mw: int = 0) -> Blocked:
+        """Return when its GPUs, and so much of the site's power, cannot be had; an instant where it has to stop."""
+        blocked = timeline.blocked(self.units, mw, self.goes_on_s)
+        if not self.must_stop_by(np.inf):
+            return blocked
+        return either(blocked, (np.array([self.stops_s - CUT_S]), np.array([self.stops_s])))
 
     @property
     def goes_on_s(self) -> float:
@@ -76,6 +90,8 @@ class Interruptible:
         """Tell whether these intervals are just what it still needs."""
         goes_on = self.is_running and spans[0][0] <= self.release_s + EPSILON_S
         if self.is_running and self.forced_s > EPSILON_S and not goes_on:
+            return False
+        if goes_on and self.must_stop_by(spans[0][1]):
             return False
         restarts = len(spans) - 1 + (self.is_running and not goes_on)
         total_s = sum(end_s - start_s for start_s, end_s in spans)
@@ -144,7 +160,7 @@ class Interruptible:
 
     def free_in(self, timeline: Timeline, mw: int = 0) -> np.ndarray:
         """Tell for each cell whether the GPUs, and so much of the site's power, can be had over all of it."""
-        begins, ends = timeline.blocked(self.units, mw, self.goes_on_s)
+        begins, ends = self.blocked_in(timeline, mw)
         if self.units > timeline.units:
             return np.zeros(len(self.grams), bool)
         following = ends.searchsorted(self.edges_s[:-1] + EPSILON_S, side="right")

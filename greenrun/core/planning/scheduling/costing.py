@@ -7,7 +7,7 @@ import numpy as np
 
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.reasons import ReasonCode
-from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S, Timeline
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S, Split, Timeline
 from greenrun.core.planning.preemption.intervals import Interruptible, Spans
 from greenrun.core.planning.preemption.placing import FreeTime, Terms
 from greenrun.core.planning.problem import PlanningProblem, Response
@@ -22,7 +22,8 @@ class Place:
 
     `waiting_g` is what a row that does not wait would emit where it waited, as far as that has been weighed.
 
-    Not `known`: the intensity is not known for all of the run, and `grams` are those of the rest.
+    Not `known`: the intensity is not known for all of the run, and `grams` are those of the rest. `on` says, once it
+    was put there, for each interval of which groups its GPUs are; () where they are all alike.
     """
 
     start_s: float
@@ -34,12 +35,18 @@ class Place:
     pieces: Spans = ()
     known: bool = True
     waiting_g: float | None = None
+    on: tuple[Split, ...] = ()
 
     def costing(self, cost: float) -> "Place":
         """Return the same place at another cost: what `replace` does, in a third of its time."""
         return Place(
-            self.start_s, self.pool, self.grams, cost, self.late, self.why, self.pieces, self.known, self.waiting_g
-        )
+            self.start_s, self.pool, self.grams, cost, self.late, self.why, self.pieces, self.known, self.waiting_g,
+            self.on,
+        )  # fmt: skip
+
+    def splits(self) -> tuple[Split, ...]:
+        """Return of which groups its GPUs are, for each interval, as far as that is known."""
+        return self.on or ((),) * max(1, len(self.pieces))
 
 
 def cheapest_intervals(
@@ -82,7 +89,7 @@ def _stretches(
     is_too_large = line is not None and job.units > line.units
     if is_too_large or begins_s >= job.deadline_s:  # as where what it waits for ends too late
         return FreeTime((), (), ())
-    blocked = line.blocked(job.units, mw, job.goes_on_s) if line is not None else (np.zeros(0), np.zeros(0))
+    blocked = job.blocked_in(line, mw) if line is not None else (np.zeros(0), np.zeros(0))
     first, last = knots_s.searchsorted((begins_s, job.deadline_s))
     cuts_s = [border[(border > begins_s) & (border < job.deadline_s)] for border in blocked]
     edges_s = np.sort(np.concatenate([[begins_s], knots_s[first:last], *cuts_s, [job.deadline_s]]))

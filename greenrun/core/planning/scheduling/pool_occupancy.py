@@ -49,7 +49,8 @@ class Occupancy:
         self._kinds: dict[tuple[int, ...], Mapping[int, Sequence[int]]] = {}
         self._mw = _needs_mw(problem)
         self.pools = copies(problem.taken)
-        self._may_be_in_parts = bool(self._flexible) and self.pools[0].power is not None
+        stops = any(job.must_stop_by(np.inf) for job in self._flexible.values())
+        self._may_be_in_parts = stops or (bool(self._flexible) and self.pools[0].power is not None)
         self.places: dict[int, Place] = {}
 
     def _covered_rows(self) -> list[bool]:
@@ -248,7 +249,9 @@ class Occupancy:
         ready_s = self._ready_s(row)
         place = self.value.place_at(row, *self._soonest(row, ready_s))
         job = self._flexible.get(row)
-        if job is None or not self._may_be_in_parts or not self._lacks_power(row, place, ready_s):
+        if job is None or not self._may_be_in_parts:
+            return place
+        if not job.must_stop_by(self._end_s(row, place)) and not self._lacks_power(row, place, ready_s):
             return place
         parts = self._soonest_in_parts(row, job, ready_s)
         is_sooner = parts is not None and self._end_s(row, parts) < self._end_s(row, place) - EPSILON_S
@@ -267,7 +270,7 @@ class Occupancy:
         found = [
             (spans[-1][1], pool, spans)
             for pool in self._candidates.demands.pools[row]
-            if (spans := job.soonest(lines[pool].blocked(job.units, self._mw[pool][row], job.goes_on_s), ready_s))
+            if (spans := job.soonest(job.blocked_in(lines[pool], self._mw[pool][row]), ready_s))
         ]
         if not found:
             return None

@@ -1,12 +1,13 @@
 """Plans that fit: jobs put one by one at their cheapest free start, and a few taken out and put back to do better."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from greenrun.core.carbon.intensity import Floats
-from greenrun.core.planning.gpu_timelines.timeline import Timeline, twins
+from greenrun.core.planning.gpu_timelines.grouped_timeline import GroupedTimeline
+from greenrun.core.planning.gpu_timelines.timeline import Split, Timeline, twins
 from greenrun.core.planning.preemption.intervals import Spans
 from greenrun.core.planning.problem import BEHIND, PlanningProblem
 from greenrun.core.planning.scheduling.costing import SAME, Place
@@ -33,6 +34,8 @@ class Schedule(Occupancy):
 
     def __init__(self, problem: PlanningProblem, prices: Floats, costs: Floats) -> None:
         super().__init__(problem, prices, costs)
+        self._has = problem.has
+        self._is_grouped = any(isinstance(line, GroupedTimeline) for line in problem.taken)
         self._weight, self._meets_own_limit = problem.limits, problem.meets_own_limit
         self._soft_deadlines, self._has_limit = problem.soft_deadlines, [job.has_limit for job in problem.jobs]
         self.grams = self.cost = 0.0
@@ -78,7 +81,8 @@ class Schedule(Occupancy):
     def keep(self, kept: Mapping[int, tuple[int, Spans]]) -> None:
         """Put those of these rows in their pools and intervals that fit there, in order."""
         is_capped = self.pools[0].power is not None
-        plain = not (self._after or self._flexible or is_capped or not len(self._curves[0])) and len(kept) > 1
+        is_plain = not (self._after or self._flexible or is_capped or self._is_grouped)
+        plain = is_plain and bool(len(self._curves[0])) and len(kept) > 1
         for row, (pool, spans) in (self._kept_together(kept) if plain else kept).items():
             if place := self.fits_in(row, pool, spans):
                 self.put(row, place)
@@ -145,8 +149,8 @@ class Schedule(Occupancy):
 
     def put(self, row: int, place: Place) -> None:
         """Put a row where it is known to fit."""
-        self._reserve(row, place, 1)
-        self._count(row, place)
+        on = self._reserve(row, place, 1)
+        self._count(row, place if on == place.on else replace(place, on=on))
 
     def _count(self, row: int, place: Place) -> None:
         self.places[row] = place
@@ -208,14 +212,24 @@ class Schedule(Occupancy):
             due_s = max(due_s, self._flexible[row].deadline_s)
         return max(0.0, float(end_s - due_s))
 
-    def _reserve(self, row: int, place: Place, sign: int) -> None:
-        units, mw = sign * self._units[row], sign * self._mw[place.pool][row]
-        for start_s, end_s in place.pieces or ((place.start_s, place.start_s + self._length_s[row]),):
-            self.pools[place.pool].reserve(start_s, end_s, units, mw)
+    def _reserve(self, row: int, place: Place, sign: int) -> tuple[Split, ...]:
+        """Take what a place needs, or give it back; return of which groups of GPUs, where these differ."""
+        units, mw, line = sign * self._units[row], sign * self._mw[place.pool][row], self.pools[place.pool]
+        spans = place.pieces or ((place.start_s, place.start_s + self._length_s[row]),)
+        if not isinstance(line, GroupedTimeline):
+            for start_s, end_s in spans:
+                line.reserve(start_s, end_s, units, mw)
+            return ()
+        own = place.splits()
+        if not place.on and row in self._has and spans[0][0] <= self._now_s:
+            own = (line.split_of(self._has[row]), *own[1:])
+        return tuple(
+            line.reserve(start_s, end_s, units, mw, each) for (start_s, end_s), each in zip(spans, own, strict=True)
+        )
 
     def add_all_soonest(self, rows: Sequence[int]) -> "Schedule":
         """Put rows in this order, each where it starts as soon as it can; return self."""
-        if self._after or self._is_holding or not len(self._curves[0]) or self._may_be_in_parts:
+        if self._after or self._is_holding or not len(self._curves[0]) or self._may_be_in_parts or self._is_grouped:
             for row in rows:
                 self.add_soonest(row)
             return self
