@@ -99,7 +99,7 @@ BREACHES = [
     Breach("only the API and the page serve the web", "daemon.wiring", "from fastapi import FastAPI", "fastapi"),
     Breach("only the API and the page serve the web", "meters.sampler.wire", "import asyncio", "asyncio"),
     Breach("only the command line draws on the terminal", "reports.cells", "import rich", "rich"),
-    Breach("only charts and reports make pages", "cli.options", LAZY.format("import plotly.graph_objects"), "plotly"),
+    Breach("only these make pages", "cli.options", LAZY.format("import plotly.graph_objects"), "plotly"),
     Breach("only these start other processes", "executors.spawn", "import subprocess", "subprocess"),
     Breach("only these send or catch signals", "engine.engine", "import signal", "signal"),
     Breach("only the edges run threads", "engine.engine", "import threading", "threading"),

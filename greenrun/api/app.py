@@ -2,15 +2,33 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache, partial
 from types import ModuleType
+from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
+from starlette.routing import BaseRoute
 
 from greenrun.api import problems
+from greenrun.api.examples import add_examples
 from greenrun.api.identity import learn_own_names
 from greenrun.api.ports import ApiStore
-from greenrun.api.routes import budgets, devices, events, grid, jobs, reports, reservations, status, stray_runs
+from greenrun.api.routes import (
+    budgets,
+    devices,
+    events,
+    grid,
+    jobs,
+    reference,
+    reports,
+    reservations,
+    run_logs,
+    status,
+    stray_runs,
+)
 from greenrun.api.service import Scheduler, Service, ServiceSettings
 from greenrun.api.serving.middleware import AccessLog, BodyLimit, HostCheck
 from greenrun.api.sign_in import credential_routes, sign_in_pages
@@ -18,7 +36,7 @@ from greenrun.api.sign_in.entrance import Entrance
 from greenrun.api.sign_in.gate import Gate
 from greenrun.clock import utc_now
 
-_API = (jobs, events, grid, devices, reservations, budgets, reports, stray_runs, credential_routes)
+_API = (jobs, run_logs, events, grid, devices, reservations, budgets, reports, stray_runs, credential_routes)
 _PAGES = (sign_in_pages,)  # for people: over TCP alone
 
 
@@ -36,7 +54,11 @@ def create_app(
     """
     learn_own_names()
     entrance = entrance or Entrance(store.credentials, now)
-    return _app(Service(store=store, scheduler=scheduler, settings=settings, now=now, entrance=entrance), metrics, _API)
+    return _app(
+        Service(store=store, scheduler=scheduler, settings=settings, now=now, entrance=entrance),
+        metrics,
+        (*_API, reference),
+    )
 
 
 def create_tcp_app(
@@ -50,7 +72,7 @@ def create_tcp_app(
     """Return the app for TCP: /metrics, /healthz and /readyz for anybody, and the API for whom the gate knows."""
     entrance = entrance or Entrance(store.credentials, now)
     service = Service(store=store, scheduler=scheduler, settings=settings, now=now, entrance=entrance)
-    app = _app(service, metrics, (*_API, *_PAGES))
+    app = _app(service, metrics, (*_API, reference, *_PAGES))
     app.add_middleware(Gate, service=service)
     app.add_middleware(HostCheck, hosts=settings.hosts)
     return app
@@ -62,19 +84,38 @@ def _app(service: Service, metrics: CollectorRegistry, parts: Sequence[ModuleTyp
     That is a tenth of a second of processor at the first request, and the memory for all validators again.
     """
     app = FastAPI(
-        routes=[route for part in (status, *parts) for route in part.router.routes],
+        routes=_routes((status, *parts)),
         title="greenrun",
         version=service.settings.version,
-        openapi_url="/openapi.json",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
     app.state.service = service
     app.state.metrics = metrics
+    app.state.followers = set()
+    app.openapi = app.state.describe = cache(partial(_describe, service.settings.version))  # type: ignore[method-assign]
     app.add_middleware(BodyLimit, limit_bytes=service.settings.body_limit_bytes, limit_s=service.settings.body_limit_s)
     app.add_middleware(AccessLog)
     problems.install(app)
-    document = app.openapi
-    app.openapi = lambda: problems.declare(document())  # type: ignore[method-assign]
     return app
+
+
+def _routes(parts: Sequence[ModuleType]) -> list[BaseRoute]:
+    routes = [route for part in parts for route in part.router.routes]
+    for route in routes:
+        if isinstance(route, APIRoute):
+            route.operation_id = route.name  # stable, whatever its path
+    return routes
+
+
+def _describe(version: str) -> dict[str, Any]:
+    """Return the OpenAPI document of the whole API, which takes a second to make."""
+    document = get_openapi(
+        title="greenrun", version=version, openapi_version="3.1.0", routes=_routes((status, *_API)),
+        description="Version 1 of the API of a greenrun daemon: what begins with /v1 keeps its meaning.",
+    )  # fmt: skip
+    problems.declare(document)
+    add_examples(document)
+    return document

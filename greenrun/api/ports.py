@@ -32,8 +32,9 @@ class ApiJobs(Protocol):
         uid: int | None = None,
         limit: int | None = None,
         newest_first: bool = False,
+        before: int | None = None,
     ) -> Sequence[Job]:
-        """Return jobs in these states (all when empty), by id; the newest first on request."""
+        """Return jobs in these states (all when empty) with ids below `before`, by id; the newest first on request."""
 
     def of_keys(self, user: str, unique_keys: Collection[str]) -> Mapping[str, Job]:
         """Return the jobs that this user gave these keys, by key."""
@@ -96,11 +97,14 @@ class ApiJobs(Protocol):
         since: datetime | None = None,
         until: datetime | None = None,
         after: int | None = None,
+        before: int | None = None,
         actor: str | None = None,
         kinds: Collection[str] = (),
         visible_to: int | None = None,
     ) -> Sequence[Event]:
         """Return events in order, the latest `limit` of them, or the first with an id above `after`.
+
+        With `before`, only those with an id below it.
 
         With `visible_to`, only those of this user's jobs, what this user did, and what is about no job.
         """
@@ -128,8 +132,8 @@ class ApiBooks(Protocol):
     def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
         """Return each run's energy and emissions as the books have them now."""
 
-    def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
-        """Return ledger entries in time order, the latest `limit` of them."""
+    def entries(self, *, job_id: int | None = None, limit: int = 1000, before: int | None = None) -> Sequence[Entry]:
+        """Return ledger entries in time order, the latest `limit` of them, or of those before the entry of this id."""
 
 
 class ApiCappingEffects(Protocol):

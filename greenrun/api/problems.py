@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from greenrun.api.entity_tags import declare_tag, has_tag
 from greenrun.core.errors import (
     AmbiguousJob,
     CredentialNotFound,
@@ -195,9 +196,11 @@ def _unexpected(request: Request, exc: Exception) -> JSONResponse:
 
 def declare(document: dict[str, Any]) -> dict[str, Any]:
     """Complete an OpenAPI document: problems have their own media type, and bodies refusals of their own."""
-    for item in document["paths"].values():
-        for operation in item.values():
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
             responses = operation["responses"]
+            if method == "get" and has_tag(path):
+                declare_tag(operation)
             for code in _OF_BODIES if "requestBody" in operation else ():
                 responses.setdefault(str(code), _response(HTTPStatus(code).phrase))
             for response in responses.values():

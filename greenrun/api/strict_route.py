@@ -13,6 +13,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
+from greenrun.api.entity_tags import unless_known
+
 _MOST_SHOWN = 100  # characters of a name that a client made up
 
 
@@ -27,7 +29,7 @@ class StrictRoute(APIRoute):
         async def strict(request: Request) -> Response:
             if wrong := _wrong_in_query(request, repeats):
                 raise RequestValidationError(wrong)
-            return await handle(_StrictRequest(request.scope, request.receive))
+            return unless_known(request, await handle(_StrictRequest(request.scope, request.receive)))
 
         return strict
 

@@ -118,15 +118,19 @@ class JobRepository(JobTransitions):
         uid: int | None = None,
         limit: int | None = None,
         newest_first: bool = False,
+        before: int | None = None,
     ) -> Sequence[Job]:
-        """Return jobs in these states (all when empty), by id; the newest first on request."""
+        """Return jobs in these states (all when empty) with ids below `before`, by id; the newest first on request."""
         live = self._live() if states and UNFINISHED.issuperset(states) else None
         if live is not None:
             wanted = [job for job in live.values() if job.state in states and _is_of(job, project, user, uid)]
+            wanted = wanted if before is None else [job for job in wanted if job.id < before]
             return (wanted[::-1] if newest_first else wanted)[:limit]
         query = select(JobRecord).order_by(JOBS.c.id.desc() if newest_first else JOBS.c.id).limit(limit)
         if states:
             query = query.where(JOBS.c.state.in_(states))
+        if before is not None:
+            query = query.where(JOBS.c.id < before)
         if project is not None:
             query = query.where(JOBS.c.project == project)
         if user is not None:
@@ -231,13 +235,15 @@ class JobRepository(JobTransitions):
         since: datetime | None = None,
         until: datetime | None = None,
         after: int | None = None,
+        before: int | None = None,
         actor: str | None = None,
         kinds: Collection[str] = (),
         visible_to: int | None = None,
     ) -> Sequence[Event]:
         """Return events in order, the latest `limit` of them: of these jobs, of this actor, of these kinds, in time.
 
-        Those with an id above `after` are the first `limit` of them, so that nobody who goes on from there misses one.
+        Those with an id above `after` are the first `limit` of them, so that nobody who goes on from there misses one;
+        with `before`, only those with an id below it.
         With `visible_to`, only those of this user's jobs, what this user did, and what is about no job.
         """
         order = EVENTS.c.id.desc() if after is None else EVENTS.c.id
@@ -251,6 +257,8 @@ class JobRepository(JobTransitions):
             query = query.where(EVENTS.c.at < until)
         if after is not None:
             query = query.where(EVENTS.c.id > after)
+        if before is not None:
+            query = query.where(EVENTS.c.id < before)
         if actor is not None:
             query = query.where(EVENTS.c.actor == actor)
         if kinds:

@@ -169,8 +169,9 @@ class FakeStore:
     def latest_forecast(self, zone: str) -> Forecast | None:
         return self.saved
 
-    def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
-        return [entry for entry in self.booked if job_id in (None, entry.job_id)][-limit:]
+    def entries(self, *, job_id: int | None = None, limit: int = 1000, before: int | None = None) -> Sequence[Entry]:
+        found = [entry for entry in self.booked if job_id in (None, entry.job_id)]
+        return [entry for entry in found if before is None or (entry.id or 0) < before][-limit:]
 
     def slices_since(self, since: datetime) -> Sequence[Slice]:
         return [entry.slice for entry in self.booked if entry.slice.end > since]
@@ -249,6 +250,7 @@ class FakeJobs:
         uid: int | None = None,
         limit: int | None = None,
         newest_first: bool = False,
+        before: int | None = None,
     ) -> Sequence[Job]:
         found = [
             job
@@ -257,6 +259,7 @@ class FakeJobs:
             and project in (None, job.spec.project)
             and user in (None, job.user)
             and uid in (None, job.uid)
+            and (before is None or job.id < before)
         ]
         return found[:limit]
 
@@ -324,6 +327,7 @@ class FakeJobs:
         since: datetime | None = None,
         until: datetime | None = None,
         after: int | None = None,
+        before: int | None = None,
         actor: str | None = None,
         kinds: Collection[str] = (),
         visible_to: int | None = None,
@@ -336,6 +340,7 @@ class FakeJobs:
             and (since or event.at) <= event.at
             and (until is None or event.at < until)
             and event.id > (after or 0)
+            and (before is None or event.id < before)
             and actor in (None, event.actor)
             and (not kinds or event.kind in kinds)
             and (visible_to is None or self._is_seen(event, visible_to))

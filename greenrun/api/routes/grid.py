@@ -6,7 +6,7 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 from starlette.exceptions import HTTPException
 
 from greenrun.api.grid_models import (
@@ -25,6 +25,7 @@ from greenrun.api.grid_models import (
 )
 from greenrun.api.identity import Caller
 from greenrun.api.job_models import PlannedPowerOut, PlanOut, SitePowerOut
+from greenrun.api.paging import Cursor, next_page
 from greenrun.api.problems import refusals
 from greenrun.api.service import Service, ServiceDep, ServiceSettings
 from greenrun.api.strict_route import StrictRoute
@@ -87,10 +88,13 @@ def get_providers(daemon: ServiceDep, caller: Caller) -> list[ProviderOut]:
 
 @router.get("/ledger")
 def get_ledger(
+    request: Request,
+    response: Response,
     daemon: ServiceDep,
     caller: Caller,
     job: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
     limit: Annotated[int, Query(ge=1, le=100_000)] = 1000,
+    cursor: Cursor = None,
 ) -> list[EntryOut]:
     """List the latest `limit` slices of energy in the books, in time order.
 
@@ -98,7 +102,9 @@ def get_ledger(
     """
     if job is not None:
         _require_read(daemon, caller, job)
-    entries = daemon.store.books.entries(job_id=job, limit=limit)
+    entries = daemon.store.books.entries(job_id=job, limit=limit, before=cursor)
+    if len(entries) == limit and entries[0].id is not None:
+        next_page(request, response, entries[0].id)
     told = readable_jobs(daemon, caller, (entry.job_id for entry in entries))
     return [entry_out(entry, is_told=entry.job_id in told) for entry in entries if job is None or job in told]
 

@@ -1,18 +1,12 @@
 """The routes of jobs: submit, list, explain, and request changes."""
 
 import asyncio
-import os
-import stat
-from contextlib import suppress
 from functools import partial
-from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Path, Query, Response
+from fastapi import APIRouter, Body, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import PlainTextResponse
 
-from greenrun.api.as_user import looking_as
 from greenrun.api.editing import EditIn, RequeueIn, RequeueJobIn, edit_jobs, requeue_jobs
 from greenrun.api.identity import Caller
 from greenrun.api.job_models import CostedJobOut, EventOut, ExplainOut, JobOut, SubmittedJobOut, jobs_out
@@ -27,6 +21,7 @@ from greenrun.api.orders import (
     order_jobs,
     select_ids,
 )
+from greenrun.api.paging import Cursor, next_page
 from greenrun.api.power_limits.limit_sentences import limit_sentences
 from greenrun.api.problems import refusals
 from greenrun.api.routes.explanation import gpu_sentences, sentences
@@ -34,16 +29,12 @@ from greenrun.api.service import ServiceDep
 from greenrun.api.strict_route import StrictRoute
 from greenrun.api.submit import preview_jobs, submit
 from greenrun.api.visibility import audience, hides_jobs, seen_events, seen_explanation, seen_jobs
-from greenrun.core.errors import JobNotFound, StoreError
 from greenrun.core.jobs.access import Access
 from greenrun.core.jobs.job import State
 from greenrun.core.jobs.selection import Selector
 from greenrun.core.jobs.transitions import Intent
-from greenrun.executors.log_file import MARK, PREVIOUS
 
-MAX_LOG_BYTES = 16 << 20
 MAX_ROWS = 10_000
-_LOG_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a link or a FIFO must not lead or block us
 
 _MOST_SUBMITTING = 16  # at once: they are accepted together, and the other threads are left to whoever looks
 _submitting = asyncio.Semaphore(_MOST_SUBMITTING)
@@ -80,18 +71,26 @@ async def post_jobs(
 
 @router.get("")
 def get_jobs(
+    request: Request,
+    response: Response,
     daemon: ServiceDep,
     caller: Caller,
     state: Annotated[list[State] | None, Query(max_length=MOST_STATES)] = None,
     project: Word | None = None,
     user: Word | None = None,
     limit: Rows = 1000,
+    cursor: Cursor = None,
 ) -> list[JobOut]:
-    """List the latest `limit` jobs, by id: of those that the caller may see, and of each as much as that."""
+    """List the latest `limit` jobs, by id: of those that the caller may see, and of each as much as that.
+
+    `Link` has the address of the page before, with older ones, where there may be more.
+    """
     uid = caller.uid if hides_jobs(daemon, caller) else None
     jobs = daemon.store.jobs.jobs(
-        tuple(state or ()), project=project, user=user, uid=uid, limit=limit, newest_first=True
+        tuple(state or ()), project=project, user=user, uid=uid, limit=limit, newest_first=True, before=cursor
     )
+    if len(jobs) == limit:
+        next_page(request, response, jobs[-1].id)
     return seen_jobs(daemon, caller, sorted(jobs, key=lambda job: job.id))
 
 
@@ -167,25 +166,6 @@ def get_events(job_id: JobId, daemon: ServiceDep, caller: Caller, limit: Rows = 
     job = daemon.settings.access.require_visible(caller, daemon.store.jobs.job(job_id))
     events = daemon.store.jobs.events(job.id, limit, visible_to=audience(daemon, caller))
     return seen_events(daemon, caller, events)
-
-
-@router.get("/{job_id}/logs", response_class=PlainTextResponse)
-def get_log(
-    job_id: JobId,
-    daemon: ServiceDep,
-    caller: Caller,
-    size: Annotated[int, Query(alias="bytes", ge=1, le=MAX_LOG_BYTES)] = 65_536,
-    run: Annotated[int | None, Query(ge=1)] = None,
-) -> Response:
-    """Return the end of the log of the job's run number `run`, or of its latest run."""
-    job = daemon.settings.access.require_all(caller, daemon.store.jobs.job(job_id))
-    runs = daemon.store.runs.of_jobs([job.id]).get(job.id, ())
-    logs = [row.log for row in runs if row.log and run in (None, row.number)]
-    if not logs:
-        raise JobNotFound(f"Job {job.id} {job.state.said} and has no such log yet.")
-    with looking_as(job.uid, daemon.settings):
-        tail = _tail(FilePath(logs[-1]), size)
-    return Response(tail, media_type="text/plain; charset=utf-8")
 
 
 @router.post("/cancel")
@@ -274,31 +254,3 @@ def release_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
 def start_job_now(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
     """Start a queued job as soon as GPUs are free."""
     return order_job(daemon, caller, Intent.START_NOW, job_id)
-
-
-def _tail(path: FilePath, limit_bytes: int) -> bytes:
-    """The last `limit_bytes` of a log, over its two parts; raise JobNotFound when it is gone, StoreError otherwise."""
-    latest = _end_of(path, limit_bytes)
-    if len(latest) == limit_bytes or not latest.startswith(MARK):
-        return latest
-    with suppress(JobNotFound, StoreError):  # what was before it may have been deleted
-        return _end_of(path.with_name(path.name + PREVIOUS), limit_bytes - len(latest)) + latest
-    return latest
-
-
-def _end_of(path: FilePath, limit_bytes: int) -> bytes:
-    """The last `limit_bytes` of a plain file, or all; raise JobNotFound when it is gone, StoreError when unreadable."""
-    try:
-        descriptor = os.open(path, _LOG_FLAGS)
-    except FileNotFoundError as exc:
-        raise JobNotFound(f"The log {path} is gone; the job's record stays.") from exc
-    except OSError as exc:
-        raise StoreError(f"The log {path} cannot be read ({exc.strerror}); look at it with your own rights.") from exc
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise StoreError(f"The log {path} is not a plain file, so greenrun does not read it.")
-        most = min(limit_bytes, status.st_size)  # of a file without size nothing: /proc tells of the daemon
-        return os.pread(descriptor, most, status.st_size - most)
-    finally:
-        os.close(descriptor)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import fsum, isclose
 
-from sqlalchemy import Integer, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Integer, bindparam, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -156,11 +156,14 @@ class BookRepository:
         """Return what `run_totals` does but for what is settled, quickly for runs that were asked for before."""
         return self._running.of(run_ids)
 
-    def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
-        """Return ledger entries in time order, the latest `limit` of them."""
+    def entries(self, *, job_id: int | None = None, limit: int = 1000, before: int | None = None) -> Sequence[Entry]:
+        """Return ledger entries in time order, the latest `limit` of them, or of those before the entry of this id."""
         query = select(SLICES.c.id).order_by(SLICES.c.started_at.desc(), SLICES.c.id.desc()).limit(limit)
         if job_id is not None:
             query = query.where(SLICES.c.run_id.in_(select(RUNS.c.id).where(RUNS.c.job_id == job_id)))
+        if before is not None:
+            began = select(SLICES.c.started_at).where(SLICES.c.id == before).scalar_subquery()
+            query = query.where(tuple_(SLICES.c.started_at, SLICES.c.id) < tuple_(began, before))
         with self._database.read() as session:
             return _entries(session, session.scalars(query).all())
 
