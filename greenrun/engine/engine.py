@@ -19,7 +19,7 @@ from greenrun.core.energy.model import every_gpu, gpus
 from greenrun.core.errors import InvalidJob, MeterError
 from greenrun.core.jobs.dependencies import blocked, crowded_out
 from greenrun.core.jobs.job import Job, JobRequest, JobSpec, Run, State
-from greenrun.core.jobs.reasons import WISHED, ReasonCode
+from greenrun.core.jobs.reasons import WISHED, Reason, ReasonCode
 from greenrun.core.jobs.runs.anomalies import Limits
 from greenrun.core.jobs.runs.occupancy import Observed
 from greenrun.core.planning.arrivals.learning import MEMORY, MOST, expected_arrivals
@@ -50,7 +50,6 @@ log = structlog.get_logger("greenrun.engine.engine")
 
 LOOK_EVERY = timedelta(seconds=10)  # at least so often it is noticed who else uses the GPUs, where a driver tells that
 _LIVE = (State.STARTING, State.RUNNING)
-_PAUSED = (ReasonCode.HOST_SHORT, ReasonCode.POWER_CAP)
 ELSEWHERE_FOR = timedelta(seconds=30)  # how long a GPU that somebody else holds is planned around before looking again
 STRAYS_FOR = timedelta(hours=2)  # how far beyond the hour that has begun the CPU slot of a stray run is planned around
 
@@ -137,7 +136,7 @@ class Engine:
         self.budgets = BudgetKeeper(store, self.settings.budgets, self.settings.options)
         self.planning = PlanInForce(store.jobs, store.plans, is_watched=self.settings.is_watched)
         self.start_pause = self._runs.pause
-        self._is_pause_told = False
+        self._kept_back = frozenset[int]()  # of the jobs that were to start, by something else than the plan
         self.draining = False
         self.stray_cpu_runs = 0  # which take CPU slots, and of which no database knows when they end
         self.arrivals = self.settings.arrivals
@@ -181,10 +180,10 @@ class Engine:
 
         One that `is_outdated` starts only what is due just now: why the rest has not started, it does not know.
         """
-        self.planning.publish(situation)
-        if self.planning.is_made and not self.draining:
-            since = now - self.settings.options.due_grace if is_outdated else datetime.min.replace(tzinfo=UTC)
-            self._carry_out(situation, now, since)
+        is_starting = self.planning.is_made and not self.draining
+        self.planning.publish(situation, self._kept_back_at(situation, now) if is_starting else ())
+        if is_starting:
+            self._carry_out(situation, now, is_outdated=is_outdated)
         self._set_power_limits(situation, now)
         return self._next_tick(now)
 
@@ -407,8 +406,9 @@ class Engine:
         """When to look again for each CPU slot that a stray run takes: the same for an hour, as for one plan."""
         return [now.replace(minute=0, second=0, microsecond=0) + STRAYS_FOR] * self.stray_cpu_runs
 
-    def _carry_out(self, situation: Situation, now: datetime, since: datetime) -> None:
-        """Start and suspend what the plan asks for: starts that were planned for `since` or later."""
+    def _carry_out(self, situation: Situation, now: datetime, *, is_outdated: bool) -> None:
+        """Start and suspend what the plan asks for; of one that `is_outdated` only the starts that are due just now."""
+        since = now - self.settings.options.due_grace if is_outdated else datetime.min.replace(tzinfo=UTC)
         power = PowerRoom.of(situation, self.plan)
         making_room = self._making_room(situation, now)
         asked_already = {asked.job_id for asked in making_room}
@@ -449,9 +449,8 @@ class Engine:
             free = {device: pool for device, pool in free.items() if device not in taken}
             room = power and PowerRoom.of(replace(situation, now=now), self.plan)
             starts = due_now(free=free, power=room)
-        for start in starts:
-            self._runs.start(start, now)
-        self._tell_pause(ready, now)
+        lacking = {start.placement.job_id: why for start in starts if (why := self._runs.start(start, now))}
+        self._tell_kept_back(ready, lacking, now, is_all=not is_outdated)
 
     def _making_room(self, situation: Situation, now: datetime) -> list[Suspend]:
         """Return which interruptible runs are to checkpoint for a reservation, those asked already left out."""
@@ -464,26 +463,34 @@ class Engine:
         jobs = self._queue.jobs
         return [(run, jobs[run.job_id]) for run in self._store.runs.live_runs() if run.job_id in jobs]
 
-    def _tell_pause(self, ready: Sequence[Job], now: datetime) -> None:
-        """Say of jobs that were to start that starts pause; once they go on, what the plan says of them."""
+    def _kept_back_at(self, situation: Situation, now: datetime) -> Collection[int]:
+        """Return the jobs that were to start by now and that something else than the plan keeps back, as they know."""
+        due = [row.job_id for row in self.plan.started_by(now)]
+        return {job_id for job_id in due if job_id in self._kept_back or self._runs.why_paused(job_id, now)}
+
+    def _tell_kept_back(
+        self, ready: Sequence[Job], lacking: Mapping[int, Reason], now: datetime, *, is_all: bool
+    ) -> None:
+        """Say of jobs that were to start why they did not; of those that are kept back no more, what the plan says.
+
+        For as long as a job is kept back that is its reason, whatever plans are made meanwhile. Not `is_all`: there are
+        others that were to start, of which nothing is known anew.
+        """
         is_short, is_above = self.start_pause.is_on(now), self.power.is_above
-        is_on, due = is_short or is_above, {job.id for job in ready if is_short or job.spec.gpus}
-        if not is_on and not self._is_pause_told:
+        if not (lacking or is_short or is_above or self._kept_back):
             return
         self._queue.refresh()
-        if is_on:
+        known, told = {job.id: job.reason for job in self._queue.queued}, dict(lacking)
+        if is_short or is_above:
             reason = self.start_pause.reason if is_short else self.power.reason
-            waiting = [job for job in self._queue.queued if job.id in due]
-            told = {
-                job.id: reason for job in waiting if is_short or not job.reason or job.reason.code is not reason.code
-            }
-            told = {job.id: own for job in waiting if job.id in told and (own := reason) != job.reason}
-        else:
-            was_told = [job for job in self._queue.queued if job.reason and job.reason.code in _PAUSED]
-            told = {job.id: row for job in was_told if (row := self.plan.reason(job.id))}
-        if told:
-            self._store.jobs.set_reason(told, now=now)
-        self._is_pause_told = is_on
+            told |= {job.id: reason for job in ready if is_short or job.spec.gpus}
+        told = {job_id: why for job_id, why in told.items() if job_id in known}
+        let_go = (self._kept_back & known.keys()) - told.keys() if is_all else frozenset()
+        news = {job_id: why for job_id, why in told.items() if _is_news(why, known[job_id])}
+        news |= {job_id: row for job_id in let_go if (row := self.plan.reason(job_id))}
+        if news:
+            self._store.jobs.set_reason(news, now=now)
+        self._kept_back = frozenset(told) | (frozenset() if is_all else self._kept_back)
 
     def _just_taken(self, starts: Sequence[Start], free: Collection[str]) -> Collection[str]:
         """Return those of the free GPUs that others have taken or that were lost; looked for only before starts."""
@@ -521,5 +528,6 @@ class Engine:
         return expected_end(run, self._store.jobs.job(run.job_id), now)
 
 
-def _is_about_power(job: Job) -> bool:
-    return job.reason is not None and job.reason.code is ReasonCode.POWER_CAP
+def _is_news(why: Reason, before: Reason | None) -> bool:
+    """Whether a job is to be told why it is kept back: not of every watt that is drawn above the power cap."""
+    return before is None or (before.code is not why.code if why.code is ReasonCode.POWER_CAP else before != why)

@@ -261,12 +261,12 @@ class PlanInForce:
         if self._is_provisional and len(self._jobs_planned()) <= SHORT:
             self.replan(ask())
 
-    def publish(self, situation: Situation) -> None:
+    def publish(self, situation: Situation, kept_back: Collection[int] = ()) -> None:
         """Store each plan that was made, once; a job whose reason has another code than before gets it written down.
 
         What was put in since is stored with it, so that it is known after a restart, but for the reasons: a plan of all
         of them follows. Where nobody looks, only a reason that plans go by is replaced, since reasons take long to work
-        out.
+        out. The jobs that are `kept_back` by something else than the plan were told so, and keep that reason.
         """
         made, in_force = self._made, self._plan
         if made is self._published:
@@ -282,7 +282,8 @@ class PlanInForce:
         changed = {
             job.id: reason
             for job in told
-            if in_force.row(job.id) is made.row(job.id)
+            if job.id not in kept_back
+            and in_force.row(job.id) is made.row(job.id)
             and (reason := made.reason(job.id))
             and (job.reason is None or job.reason.code is not reason.code)
         }

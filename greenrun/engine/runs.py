@@ -81,13 +81,16 @@ class RunController:
                 case Phase.UNKNOWN if job.reason is None or job.reason.code is not ReasonCode.ANOMALOUS:
                     self._jobs.set_reason({job.id: because(ReasonCode.UNREACHABLE, why=row.status.detail)}, now=now)
 
-    def start(self, start: Start, now: datetime) -> None:
-        """Claim the job, durably, and only then spawn its run, unless its last launch failed a moment ago."""
-        if self.pause.is_on(now) or self._is_put_off(start.placement.job_id, now):
-            return
-        if (lack := self._lacking(start.placement.job_id)) is not None:
-            self._jobs.set_reason({start.placement.job_id: lack}, now=now)
-            return
+    def start(self, start: Start, now: datetime) -> Reason | None:
+        """Claim the job, durably, and only then spawn its run, unless its last launch failed a moment ago.
+
+        Return why it was not claimed, where this machine lacks something for it.
+        """
+        job_id = start.placement.job_id
+        if self.pause.is_on(now) or self._is_put_off(job_id, now):
+            return self.why_paused(job_id, now)
+        if (lack := self._lacking(job_id)) is not None:
+            return lack
         try:
             with self._executor.room(len(start.devices)):
                 self._claim_and_spawn(start, now)
@@ -95,6 +98,14 @@ class RunController:
             self.failures["start"] += 1
             log.warning("starts pause", error=str(exc))
             self._wait_for_room(start, exc.what, now)
+            return self.why_paused(job_id, now)
+        return None
+
+    def why_paused(self, job_id: int, now: datetime) -> Reason | None:
+        """Return what this machine lacks for a job, or for all, while their starts pause; None where they do not."""
+        own = self._own_pauses.get(job_id)
+        paused = self.pause if self.pause.is_on(now) or own is None else own
+        return paused.reason if paused.is_on(now) else None
 
     def _lacking(self, job_id: int) -> Reason | None:
         """Return what a job has to wait for that those which run were given; None for one that is not limited."""
@@ -132,8 +143,7 @@ class RunController:
         if not start.devices or not self._can_start_others():
             self.pause.extend(what, now)
             return
-        pause = self._pause_alone(start.placement.job_id, what, now)
-        self._jobs.set_reason({start.placement.job_id: pause.reason}, now=now)
+        self._pause_alone(start.placement.job_id, what, now)
 
     def _pause_alone(self, job_id: int, what: str, now: datetime) -> StartPause:
         """Put one job off, because this machine lacks something for it that it does not lack for others."""

@@ -11,6 +11,7 @@ from greenrun.core.accounting.weekly import Rule, Weekly
 from greenrun.core.conditions import ConditionCode
 from greenrun.core.jobs.job import Job, JobSpec, State
 from greenrun.core.jobs.reasons import ReasonCode
+from greenrun.core.jobs.trail import EventKind
 from greenrun.core.planning.power_cap.site_power import SitePower
 from greenrun.core.planning.site_limits.reserved import Reservation
 from greenrun.daemon.health_watch import power_above_cap
@@ -122,7 +123,13 @@ def test_nothing_starts_while_more_is_measured_than_the_cap_and_then_it_goes_on(
     assert condition.code is ConditionCode.POWER_ABOVE_CAP
     assert "760 W" in condition.text
     honest = submit(store, spec(60, gpus=1, start_now=True, power_w=70.0), world.now)
+    for nth in range(10, 50, 20):  # whatever plans are made meanwhile
+        submit(store, spec(60, gpus=1, max_delay=24 * HOUR), world.now)
+        run_until(world, engine, T0 + nth * MINUTE)
     run_until(world, engine, T0 + 50 * MINUTE)
+    events = store.jobs.events(honest.id)
+    codes = [event.detail["reason"] for event in events if event.kind == EventKind.REASON_CHANGED]
+    assert codes.count(ReasonCode.POWER_CAP) == 1
     told = store.jobs.job(honest.id)
     assert (told.state, told.reason.code if told.reason else None) == (State.QUEUED, ReasonCode.POWER_CAP)
     run_until(world, engine, T0 + 2 * HOUR)

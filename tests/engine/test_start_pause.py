@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 
 from greenrun.core.errors import DeviceBusy, HostShort
-from greenrun.core.jobs.job import Outcome, State
+from greenrun.core.jobs.job import JobSpec, Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.jobs.runs.status import EndedBy, Phase, RunStatus
+from greenrun.core.jobs.trail import EventKind
+from greenrun.engine.engine import Engine
 from greenrun.engine.start_pause import FIRST, LONGEST, StartPause
+from greenrun.store import Store
 from tests.world import SLOT, T0, World, new_engine, open_store, run_until, spec
 
 DAY = [100] * 10
-MINUTE = timedelta(minutes=1)
+MINUTE, DAYS = timedelta(minutes=1), timedelta(days=3)
 
 
 def test_pauses_grow_and_begin_anew_once_something_started() -> None:
@@ -72,6 +75,61 @@ def test_while_the_machine_lacks_what_starts_take_no_run_is_made_and_the_job_say
     run_until(world, engine, T0 + 2 * SLOT)
     assert [run.outcome for run in store.runs.of_jobs([job.id])[job.id]] == [Outcome.SUCCEEDED]
     assert engine.start_pause.until is None
+
+
+def told(store: Store, job_id: int) -> list[str]:
+    """Return the codes of a job's reasons, in the order in which it was told them."""
+    rows = store.jobs.events(job_id)
+    return [str(row.detail["reason"]) for row in rows if row.kind == EventKind.REASON_CHANGED]
+
+
+def plans_made_by_others(world: World, store: Store, engine: Engine) -> None:
+    """Each job that comes takes another plan, which has a reason for all jobs."""
+    for nth in range(3):
+        store.jobs.add_job(spec(7200, max_delay=DAYS), user="bob", uid=2, now=world.now)
+        run_until(world, engine, T0 + (11 + nth) * MINUTE)
+
+
+def lacks_memory(world: World) -> JobSpec:
+    world.lacking = "memory"
+    return spec(60, start_now=True)
+
+
+def lacks_files_for_two(world: World) -> JobSpec:
+    world.lacking, world.lacking_from = "open files", 2
+    return spec(60, gpus=2, start_now=True)
+
+
+def asks_for_memory_that_others_have(world: World) -> JobSpec:
+    return spec(60, start_now=True, memory_gib=48)
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        (lacks_memory, ReasonCode.HOST_SHORT),
+        (lacks_files_for_two, ReasonCode.HOST_SHORT),
+        (asks_for_memory_that_others_have, ReasonCode.RESOURCES_BUSY),
+    ],
+)
+def test_a_job_is_told_once_why_it_is_kept_back_however_many_plans_are_made_meanwhile(
+    tmp_path: Path, asked: Callable[[World], JobSpec], code: ReasonCode
+) -> None:
+    world, store = World(DAY, gpus=3), open_store(tmp_path)
+    engine = new_engine(world, store, world.meter(), tick=MINUTE, resources={"memory_gib": 64.0})
+    store.jobs.add_job(spec(1200, start_now=True, memory_gib=40), user="eve", uid=3, now=T0)
+    run_until(world, engine, T0 + MINUTE)
+    job, _ = store.jobs.add_job(asked(world), user="ada", uid=1, now=world.now)
+    run_until(world, engine, T0 + 10 * MINUTE)
+    before = told(store, job.id)
+    assert before[-1:] == [code]
+    assert before.count(code) == 1
+    plans_made_by_others(world, store, engine)
+    assert told(store, job.id) == before
+    world.lacking, world.lacking_from = "", 0
+    run_until(world, engine, T0 + SLOT)
+    assert store.jobs.job(job.id).state is State.SUCCEEDED
+    assert told(store, job.id).count(code) == 1
 
 
 def test_what_is_lacking_for_many_gpus_only_keeps_no_other_job_waiting(tmp_path: Path) -> None:
