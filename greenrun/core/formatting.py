@@ -48,7 +48,9 @@ def figure_text(value: float | None, digits: int = 6) -> str:
 
 def plain_number(value: float) -> str:
     """Return a number for a spreadsheet: all digits that a sum of floats is good for, no exponent, no separators."""
-    return repr(value) if value == 0 or not isfinite(value) or abs(value) >= _HUGE else _fixed(value, 12)
+    if value == 0:
+        return "0.0"  # of either sign
+    return repr(value) if not isfinite(value) or abs(value) >= _HUGE else _fixed(value, 12)
 
 
 def logged_number(value: float, digits: int = 6) -> float:

@@ -6,12 +6,13 @@ Each is a basis of its own, unknown unless it is set, and in no sum with another
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from math import fsum, isfinite
 
 import numpy as np
 
 from greenrun.core.accounting.embodied import Embodied
-from greenrun.core.accounting.grouping import Grouping, Truths, grouped
+from greenrun.core.accounting.grouping import Codes, Grouping, Truths, grouped
 from greenrun.core.accounting.market_based import ROUNDING, Contract, Contracts, Matched
 from greenrun.core.accounting.parts import COMPONENTS, Integers, Parts, hour_of
 from greenrun.core.accounting.step_function import Steps
@@ -83,7 +84,7 @@ class Bases:
         return {hour: mean if isfinite(mean) else None for hour, mean in priced}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)  # without slots: what is looked up often is kept
 class Rates:
     """What is set, with the prices and contracts of each of `hours`; None where none are set."""
 
@@ -100,11 +101,8 @@ class Rates:
         at = np.searchsorted(self.hours, parts.hour)
         kwh = parts.facility_j / J_PER_KWH
         cost = np.full(len(parts), np.nan) if self.prices is None else kwh * self.prices[at]
-        matched = self.matched if self.matched is not None else [Matched(covered=0.0, g_per_kwh=0.0)] * len(self.hours)
-        sources, source = grouped(row.sources for row in matched)
-        covered, g_per_kwh = (
-            np.array([getattr(row, name) for row in matched], dtype=np.float64)[at] for name in ("covered", "g_per_kwh")
-        )
+        sources, source, *matched = self._by_hour
+        covered, g_per_kwh = (column[at] for column in matched)
         return replace(
             parts,
             sources=sources or ((),),
@@ -114,6 +112,14 @@ class Rates:
             market_g=kwh * g_per_kwh,
             source=source[at].astype(np.int16),
         )
+
+    @cached_property
+    def _by_hour(self) -> tuple[Sequence[tuple[str, ...]], Codes, Floats, Floats]:
+        """The sources that contracts have, and of each hour which of these, what part is covered, and its factor."""
+        matched = self.matched if self.matched is not None else [Matched(covered=0.0, g_per_kwh=0.0)] * len(self.hours)
+        sources, source = grouped(row.sources for row in matched)
+        covered = np.array([row.covered for row in matched], dtype=np.float64)
+        return sources, source, covered, np.array([row.g_per_kwh for row in matched], dtype=np.float64)
 
     def instruments(self, parts: Parts) -> list[Instrument]:
         """Return what market-based emissions of these parts are made of: each contract, and the residual mix."""

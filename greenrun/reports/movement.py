@@ -96,9 +96,33 @@ def _pairs(before: Snapshot, after: Snapshot) -> Iterator[tuple[str, Document, D
     yield "total", before.total, after.total
     yield "unattributed", before.unattributed, after.unattributed
     if before.by == after.by:
-        old, new = ({str(row["group"]): row for row in report.rows} for report in (before, after))
-        for group in {**new, **old}:
-            yield f"{after.by} {group}", old.get(group, {}), new.get(group, {})
+        yield from _pairs_of_rows(before, after)
+
+
+def _pairs_of_rows(before: Snapshot, after: Snapshot) -> Iterator[tuple[str, Document, Document]]:
+    """Yield rows that are of the same, each as the later report calls it.
+
+    Accounts have their number beside their name only where another had that name, too, in the period: they are the same
+    however they are called.
+    """
+    rows = [*before.rows, *after.rows]
+    is_by_account = after.by == "user" and all(row.get("uid") is not None for row in rows)  # which older releases lack
+    key = _account if is_by_account else _group
+    old, new = ({key(row): row for row in report.rows} for report in (before, after))
+    for each in {**new, **old}:
+        earlier, later = old.get(each, {}), new.get(each, {})
+        if earlier and later:
+            earlier = {**earlier, "group": later["group"]}
+        yield f"{after.by} {_group(later or earlier)}", earlier, later
+
+
+def _group(row: Document) -> str:
+    return str(row["group"])
+
+
+def _account(row: Document) -> str:
+    number = f" (uid {row['uid']})"
+    return _group(row).removesuffix(number) + number
 
 
 def _changes(where: str, old: Document, new: Document, general: Sequence[str]) -> Iterator[Change]:

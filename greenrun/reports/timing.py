@@ -44,7 +44,8 @@ def against_grid(
 
 def _compared(parts: Parts, main: SeriesId, by_hour: Sequence[KnownHour]) -> GridComparison:
     mine = parts.is_held & (parts.priced_by == parts.series.index(main))
-    runs_ci = only(brief(GroupedParts.whole(parts.taken(mine)))["ci_avg_g_per_kwh"])
+    used = GroupedParts(parts, Grouping(np.where(mine, 0, -1), 1))
+    runs_ci = only(brief(used)["ci_avg_g_per_kwh"])
     grid_ci = _mean(by_hour)
     difference = 100 * (runs_ci / grid_ci - 1) if runs_ci is not None and grid_ci else None
     return GridComparison(

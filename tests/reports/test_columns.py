@@ -122,6 +122,7 @@ def test_rows_of_every_sort_close_to_the_last_digits(store: Store, end: datetime
             assert (by, fsum(filter(None, parts))) == (by, pytest.approx(getattr(total, name), rel=1e-12))
 
 
+@example([0.0, -0.0])
 @example([2.0000000000015, 999.9999999999995, 1e-3, 1e11, 123456789012.5])
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=False), min_size=1, max_size=30))
 def test_numbers_of_a_column_are_written_as_each_alone_is(values: list[float]) -> None:

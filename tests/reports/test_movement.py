@@ -83,6 +83,32 @@ def test_told_the_other_way_round_the_same_has_moved(before: Any, after: Any) ->
     assert forth == back
 
 
+def by_user(*rows: tuple[str, int | None, float]) -> dict[str, Any]:
+    listed = [{"group": name, "uid": uid, "it_energy_kwh": kwh} for name, uid, kwh in rows]
+    return {**NOTHING, "by": "user", "rows": listed}
+
+
+def test_an_account_that_is_called_otherwise_since_another_has_its_name_is_the_same() -> None:
+    before = by_user(("ada", 1000, 1.0), ("bob", 1002, 3.0))
+    after = by_user(("ada (uid 1000)", 1000, 1.0), ("ada (uid 1001)", 1001, 2.0), ("bob", 1002, 3.5))
+    forth, back = moved(before, after), moved(after, before)
+    of_ada = {"group", "uid", "it_energy_kwh"}
+    assert {(row["where"], row["field"]) for row in forth} == {
+        *(("user ada (uid 1001)", field) for field in of_ada), ("user bob", "it_energy_kwh"),
+    }  # fmt: skip
+    assert {row["where"] for row in back} == {"user ada (uid 1001)", "user bob"}
+
+
+def test_an_account_that_was_renamed_has_a_row_for_each_name() -> None:
+    one, other = by_user(("ada", 1000, 1.0), ("ada2", 1000, 2.0)), by_user(("ada", 1000, 1.0), ("ada2", 1000, 2.5))
+    assert [(row["where"], row["before"], row["after"]) for row in moved(one, other)] == [("user ada2", 2.0, 2.5)]
+
+
+def test_rows_of_a_release_that_told_no_numbers_are_matched_by_name() -> None:
+    lines = moved(by_user(("ada", None, 1.0)), by_user(("ada", 1000, 1.5)))
+    assert {(row["where"], row["field"]) for row in lines} == {("user ada", "uid"), ("user ada", "it_energy_kwh")}
+
+
 def test_what_another_order_of_adding_up_changes_has_not_moved() -> None:
     one, other = ({**NOTHING, "total": {"group": "total", "x": x}} for x in (0.1 + 0.2, 0.3))
     assert moved(one, other) == []

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from greenrun.core.accounting.grouping import Codes, Grouping
-from greenrun.core.accounting.parts import COLUMNS, RATED, Parts
+from greenrun.core.accounting.grouping import Codes, Grouping, combined_codes
+from greenrun.core.accounting.parts import COLUMNS, RATED, Integers, Parts
 
 _KEYS = (
     "device", "component", "quality", "booked", "booked_kind", "settled", "settled_kind", "source", "is_known",
 )  # fmt: skip
-_LARGEST = 2**31
 
 
 def condensed(parts: Parts, group: Codes) -> Parts:
@@ -21,18 +20,17 @@ def condensed(parts: Parts, group: Codes) -> Parts:
 
     Sums and extremes stay what they are, of all that `group` tells apart.
     """
-    key = np.zeros(len(parts), dtype=np.int64)
-    for column in _keys(parts, group):
-        _, code = np.unique(column, return_inverse=True)
-        key = key * (int(code.max(initial=0)) + 1) + code
-        if key.max(initial=0) > _LARGEST:
-            key = np.unique(key, return_inverse=True)[1]
-    _, first, code = np.unique(key, return_index=True, return_inverse=True)
+    return condensed_of(parts, group)[0]
+
+
+def condensed_of(parts: Parts, group: Codes) -> tuple[Parts, Integers]:
+    """Return the same, and of each where the first is that it has an hour and a run of."""
+    _, first, code = np.unique(combined_codes(_keys(parts, group)), return_index=True, return_inverse=True)
     by, one_each = Grouping(code, len(first)), parts.taken(first)
     every = np.ones(len(parts), dtype=np.bool_)
     found: dict[str, Any] = {name: by.known_sums(getattr(parts, name)) for name in _sums(parts)}
     found |= {"lowest": by.lowest(parts.lowest, every), "highest": by.highest(parts.highest, every)}
-    return replace(one_each, **found)
+    return replace(one_each, **found), first
 
 
 def _keys(parts: Parts, group: Codes) -> Iterator[npt.NDArray[Any]]:

@@ -32,6 +32,30 @@ def grouped(keys: Iterable[Any]) -> tuple[list[Any], Codes]:
     return list(numbers), codes
 
 
+def combined_codes(columns: Iterable[npt.NDArray[Any]]) -> Codes:
+    """Return a number for each row of columns, the same for equal rows, and in their order."""
+    key: Codes | None = None
+    room = 1
+    for column in columns:
+        if column.dtype.kind == "f":
+            column = np.unique(column, return_inverse=True)[1]
+        lowest = int(column.min(initial=0))
+        more = int(column.max(initial=0)) - lowest + 1
+        if key is not None and room * more > _ROOM:
+            found, key = np.unique(key, return_inverse=True)
+            room = len(found)
+        if more > _ROOM:
+            found, column = np.unique(column, return_inverse=True)
+            lowest, more = 0, len(found)
+        code = column.astype(np.int64) - lowest
+        key = code if key is None else key * more + code
+        room *= more
+    return np.zeros(0, dtype=np.int64) if key is None else key
+
+
+_ROOM = 2**31
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Grouping:
     """Which of `count` groups each of some things is in; -1: in none."""

@@ -141,9 +141,9 @@ class Parts:
         """Where a run held the device."""
         return np.asarray(self.run_id != NOBODY)
 
-    @cached_property
+    @property
     def facility_j(self) -> Floats:
-        """The energy with the facility's overhead."""
+        """The energy with the facility's overhead; of a year that is soon made, and would take much room if kept."""
         return self.energy_j * self.pue
 
     @cached_property
@@ -156,7 +156,7 @@ class Parts:
         """The kind of intensity of the best price, where there is one."""
         return np.where(self.settled == NO_SERIES, self.booked_kind, self.settled_kind)
 
-    @cached_property
+    @property
     def priced_g(self) -> Floats:
         """The grams of the best price."""
         return np.where(self.settled == NO_SERIES, self.booked_g, self.settled_g)
@@ -212,8 +212,24 @@ def empty(room: int) -> dict[str, npt.NDArray[Any]]:
 def filled(
     columns: dict[str, npt.NDArray[Any]], length: int, devices: Sequence[str], series: Sequence[SeriesId]
 ) -> Parts:
-    """Return the parts that columns hold up to a length."""
-    return _made(devices, series, {name: column[:length] for name, column in columns.items()})
+    """Return the parts that columns hold up to a length; what is the same in all of them is there once.
+
+    The columns are empty after that.
+    """
+    found: dict[str, npt.NDArray[Any]] = {}
+    while columns:
+        name, column = columns.popitem()
+        found[name] = _thin(column[:length])
+    if np.array_equal(found["lowest"], found["highest"], equal_nan=True):
+        found["highest"] = found["lowest"]
+    return _made(devices, series, found)
+
+
+def _thin(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a column as a view of one value, where it has no other."""
+    first = column[:1]
+    is_same = len(column) > 1 and np.array_equal(column, np.broadcast_to(first, column.shape), equal_nan=True)
+    return np.broadcast_to(first.copy(), column.shape) if is_same else column
 
 
 def _made(devices: Sequence[str], series: Sequence[SeriesId], columns: dict[str, Any]) -> Parts:

@@ -7,7 +7,7 @@ from math import fsum
 import numpy as np
 
 from greenrun.core.accounting.grouping import Codes, Grouping, grouped
-from greenrun.core.accounting.parts import NO_SERIES, Parts, hour_of
+from greenrun.core.accounting.parts import NO_SERIES, Integers, Parts, hour_of
 from greenrun.core.accounting.usage import owner_labels
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.job import Outcome
@@ -140,17 +140,18 @@ def days(parts: Parts) -> list[Day]:
 
 def _by_part(books: Books, key: Callable[[Parts], tuple[list[str], Codes]], *, is_by_month: bool = False) -> list[Row]:
     """A run may have several rows here, so figures of whole runs are in the total only."""
-    names, code = key(books.parts)
+    names, code = key(books.period.parts)
     unbooked = _unbooked_by(books, by_month=is_by_month)
     names = list(dict.fromkeys([*names, *unbooked]))
-    count, held = len(names), np.flatnonzero(books.parts.is_held)
-    parts = books.parts.taken(held)
-    used = GroupedParts(parts, Grouping(code[held], count))
-    of_parts = Members.nobody(count).joined(used.by.code, books.runs.of_part[held])
+    count, held = len(names), np.flatnonzero(books.period.parts.is_held)
+    parts, code_of_part = books.condensed_by(code)
+    used = GroupedParts(parts, Grouping(code_of_part, count))
+    mine = Grouping(code[held], count)
+    of_parts = Members.nobody(count).joined(mine.code, books.runs.of_part[held])
     also = [(names.index(name), run) for name, runs in unbooked.items() for run in runs]
     also_code, also_run = np.array(also, dtype=np.int64).reshape(-1, 2).T
     everyone = of_parts.joined(also_code, also_run)
-    seconds = _seconds_by_parts(books, used, of_parts)
+    seconds = _seconds_by_parts(books, mine, held)
     np.add.at(seconds, also_code, np.array([each_s for runs in unbooked.values() for each_s in runs.values()]))
     lacks = Grouping(also_code, count).any(books.runs.is_unmetered[also_run])
     made = books.figures(used, Members.nobody(count), of_parts, has_whole_runs=False, lacks_runs=lacks)
@@ -188,15 +189,15 @@ def _split_by_month(start: datetime, end: datetime) -> Iterator[tuple[datetime, 
         start = until
 
 
-def _seconds_by_parts(books: Books, used: GroupedParts, members: Members) -> Floats:
-    """Return of each group the time that falls to its parts, by their part of all of their runs' device-seconds."""
-    run, runs = books.runs.table.positions(used.parts.run_id), len(books.runs.table)
-    both, code = np.unique(used.by.code * runs + run, return_inverse=True) if runs else (run, run)
-    here = Grouping(code, len(both)).sums(used.parts.seconds)
+def _seconds_by_parts(books: Books, group: Grouping, held: Integers) -> Floats:
+    """Return of each group the time that falls to its parts (`held`), by their part of their runs' device-seconds."""
+    run, runs, seconds = books.runs.of_part[held], len(books.runs.table), books.period.parts.seconds[held]
+    both, code = np.unique(group.code * runs + run, return_inverse=True) if runs else (run, run)
+    here = Grouping(code, len(both)).sums(seconds)
     of_run = both % runs if runs else both
-    whole = Grouping(run, runs).sums(used.parts.seconds)[of_run]
+    whole = Grouping(run, runs).sums(seconds)[of_run]
     mine = np.nan_to_num(books.runs.held_s[of_run] * ratios(here, whole))
-    return Grouping(both // runs if runs else both, used.by.count).sums(mine)
+    return Grouping(both // runs if runs else both, group.count).sums(mine)
 
 
 def _months(parts: Parts) -> tuple[list[str], Codes]:

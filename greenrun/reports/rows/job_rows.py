@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -21,14 +22,18 @@ AT_ONCE = 1000  # jobs whose rows are made together
 CSV_FIELDS = [name for name in JobRow.model_fields if name != "slices"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)  # without slots: what is looked up often is kept
 class JobRows:
-    """The rows of `count` jobs as columns; `hours` are those of each job, one after the other."""
+    """The rows of `count` jobs as columns, which are made of what they `used`."""
 
     count: int
     figures: Figures
-    hours: Figures
-    begins: Sequence[int]
+    used: GroupedParts
+
+    @cached_property
+    def _hourly(self) -> tuple[Figures, Sequence[int]]:
+        """The hours of each job, one after the other, and where each begins; CSV has none."""
+        return _hourly(self.used)
 
     def rows(self) -> list[JobRow]:
         """Return them as models."""
@@ -36,19 +41,21 @@ class JobRows:
 
     def row(self, at: int) -> JobRow:
         """Return the row of the job at a position."""
-        begin, end = self.begins[at], self.begins[at + 1]
-        slices = rows_of(_taken(self.hours, begin, end), end - begin, Hour.model_fields)
-        (figures,) = rows_of(_taken(self.figures, at, at + 1) | {"slices": [slices]}, 1, JobRow.model_fields)
-        return JobRow(**figures)
+        figures, begins = self._hourly
+        begin, end = begins[at], begins[at + 1]
+        slices = rows_of(_taken(figures, begin, end), end - begin, Hour.model_fields)
+        (row,) = rows_of(_taken(self.figures, at, at + 1) | {"slices": [slices]}, 1, JobRow.model_fields)
+        return JobRow(**row)
 
     def json(self) -> Iterator[bytes]:
         """Yield them as JSON, some at a time, with a comma behind each."""
+        figures, begins = self._hourly
         hours = [
             line
-            for lines in json_rows(self.hours, self.begins[-1], Hour.model_fields, b"\n")
+            for lines in json_rows(figures, begins[-1], Hour.model_fields, b"\n")
             for line in lines[:-1].split(b"\n")
         ]
-        slices = JsonTexts(b"[%b]" % b",".join(hours[begin:end]) for begin, end in pairwise(self.begins))
+        slices = JsonTexts(b"[%b]" % b",".join(hours[begin:end]) for begin, end in pairwise(begins))
         return json_rows(self.figures | {"slices": slices}, self.count, JobRow.model_fields, b",")
 
     def csv(self, head: Mapping[str, object]) -> Iterator[bytes]:
@@ -86,7 +93,7 @@ def by_job(books: Books, most: int | None = None) -> Iterator[JobRows]:
     jobs, job = told(books)[:most], books.runs.table.job
     place = np.full(len(books.period.jobs.id), -1)
     place[jobs] = np.arange(len(jobs))
-    held = np.flatnonzero(books.parts.is_held)
+    held = np.flatnonzero(books.period.parts.is_held)
     parts = _InTurn(held, place[job[books.runs.of_part[held]]], len(jobs))
     runs = _InTurn(np.arange(len(job)), place[job], len(jobs))
     for first in range(0, len(jobs), AT_ONCE):
@@ -112,14 +119,13 @@ class _InTurn:
 def _some_jobs(
     books: Books, jobs: Integers, parts: tuple[Integers, Grouping], runs: tuple[Integers, Grouping]
 ) -> JobRows:
-    used = GroupedParts(books.parts.taken(parts[0]), parts[1])
+    used = GroupedParts(books.some_parts(parts[0]), parts[1])
     ids = books.period.jobs.id[jobs].tolist()
     details = books.details(ids)
     who = identity(books.period, jobs, runs[1], runs[0], details, books.hardware, books.place, books.zone)
     whole, everyone = (_members(runs, of_period) for of_period in _which(books, runs[0]))
-    hours, begins = _hourly(used)
     made = books.figures(used, whole, everyone) | books.runs.counts(whole) | who | {"group": list(map(str, ids))}
-    return JobRows(count=len(jobs), figures=made, hours=hours, begins=begins)
+    return JobRows(count=len(jobs), figures=made, used=used)
 
 
 def _which(books: Books, runs: Integers) -> tuple[Truths, Truths]:

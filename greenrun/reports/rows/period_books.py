@@ -7,9 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from greenrun.core.accounting.condensed import condensed
-from greenrun.core.accounting.grouping import Codes, Grouping, Truths
-from greenrun.core.accounting.parts import Parts
+from greenrun.core.accounting.condensed import condensed, condensed_of
+from greenrun.core.accounting.grouping import Codes, Grouping, Truths, combined_codes
+from greenrun.core.accounting.parts import Integers, Parts
 from greenrun.core.accounting.period import JobDetails, Period
 from greenrun.core.carbon.intensity import Floats
 from greenrun.reports.completeness import completeness
@@ -40,21 +40,32 @@ class Books:
     rates: Rates = field(default_factory=Rates)
     reader: Reader = EVERYTHING
 
-    @cached_property
-    def parts(self) -> Parts:
-        """The parts with what they cost, and what contracts make of them."""
-        return self.rates.rated(self.period.parts)
+    def some_parts(self, which: Integers) -> Parts:
+        """Return the parts at these positions with what they cost, and what contracts make of them."""
+        return self.rates.rated(self.period.parts.taken(which))
 
     @cached_property
     def condensed(self) -> Parts:
-        """The same without their hours, and one for all runs of a project, a user and an outcome that are alike.
+        """All parts so, without their hours, and one for all runs of a project, a user and an outcome that are alike.
 
         `run_id` is that of one of these runs, of which holds what holds of all.
         """
-        jobs, job, endings = self.period.jobs, self.runs.table.job, self.runs.endings
+        return condensed(self.rates.rated(self.period.parts), self.by_run(self._alike))
+
+    def condensed_by(self, code: Codes) -> tuple[Parts, Codes]:
+        """Return the same of what runs held, apart also by a code of each part, and the code of each."""
+        runs = self.by_run(self._alike)
+        both = np.where(runs < 0, -1, code * (int(runs.max(initial=0)) + 1) + runs)
+        made, first = condensed_of(self.rates.rated(self.period.parts), both)
+        held = np.flatnonzero(made.is_held)
+        return made.taken(held), code[first[held]]
+
+    @cached_property
+    def _alike(self) -> Codes:
+        """Of each run which of those it is like that have its project, user and outcome, and have ended as it has."""
+        jobs, job = self.period.jobs, self.runs.table.job
         goes_on = np.where(self.runs.table.has_ended, 0, np.arange(len(job)) + 1)
-        whose = np.column_stack([jobs.project[job], jobs.owner[job], endings, self.runs.is_succeeded, goes_on])
-        return condensed(self.parts, self.by_run(np.unique(whose, axis=0, return_inverse=True)[1].ravel()))
+        return combined_codes([jobs.project[job], jobs.owner[job], self.runs.endings, self.runs.is_succeeded, goes_on])
 
     @cached_property
     def runs(self) -> RunBooks:
@@ -130,7 +141,7 @@ class Books:
 
     def by_run(self, code_of_run: Codes, parts: Parts | None = None) -> Codes:
         """Return the code of each part's run (of all parts, where none are named); -1 where no run held the device."""
-        mine = self.parts if parts is None else parts
+        mine = self.period.parts if parts is None else parts
         found = np.full(len(mine), -1)
         found[mine.is_held] = code_of_run[self.runs.table.positions(mine.run_id[mine.is_held])]
         return found

@@ -131,6 +131,8 @@ def _codes(numbers: Mapping[Any, int], keys: Sequence[Any]) -> Codes:
 
 def _instants(texts: Sequence[str | None]) -> Integers:
     """Return instants in microseconds, NEVER where there is none."""
+    if texts and texts[0] is None and texts.count(None) == len(texts):  # what few jobs have
+        return np.full(len(texts), NEVER)
     read = np.array([text and text[:-1] for text in texts], dtype="datetime64[us]")
     return np.where(np.isnat(read), NEVER, read.astype(np.int64))
 

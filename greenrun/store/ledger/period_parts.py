@@ -63,12 +63,13 @@ def read_parts(session: Session, start: datetime, end: datetime) -> PeriodParts:
     found = _Reading(series_ids(session), room, last_run)
     for rows in _chunks(session, _merged(start, end)):
         found.add_merged(rows)
-    for rows in _chunks(session, _unmerged(start, end)):
-        found.add_sums(rows)
+    if found.length < room:  # else all of them were merged ones
+        for rows in _chunks(session, _unmerged(start, end)):
+            found.add_sums(rows)
+        for rows in _chunks(session, _peaks(start, end)):
+            found.add_peaks(*rows)
     for rows in _chunks(session, _edges(start, end)):
         found.clip(rows, microseconds(start), microseconds(end))
-    for rows in _chunks(session, _peaks(start, end)):
-        found.add_peaks(*rows)
     return found.done(start, end)
 
 
@@ -80,7 +81,7 @@ class _Reading:
         self._position = np.full(max(series, default=0) + 1, NO_SERIES, dtype=np.int16)  # of each id, and of 0 for None
         self._position[list(series)] = np.arange(len(series))
         self._columns = empty(room)  # written to as it is read, so that nothing is there twice
-        self._length = 0
+        self.length = 0
         self._devices = Numbering()
         self._time: dict[tuple[str, Component], _Time] = {}
         self._peaks_w = np.full(last_run + 2, np.nan)
@@ -150,7 +151,7 @@ class _Reading:
         """Return all of it."""
         first, last = microseconds(start), microseconds(end)
         return PeriodParts(
-            parts=filled(self._columns, self._length, list(self._devices), self._series),
+            parts=filled(self._columns, self.length, list(self._devices), self._series),
             peaks_w=self._peaks_w,
             booked=[
                 BookedTime(
@@ -172,10 +173,10 @@ class _Reading:
         booked, settled = prices
         is_settled = settled["series"] != NO_SERIES
         return {
-            "run_id": np.nan_to_num(np.array(run_id, dtype=np.float64), nan=NOBODY).astype(np.int64),
-            "device": _codes(self._devices, device, np.int32),
-            "component": _codes(_COMPONENT, component, np.int8),
-            "quality": _codes(_QUALITY, quality, np.int8),
+            "run_id": np.array(run_id, dtype=np.int64),
+            "device": self._devices.codes(device),
+            "component": np.array(component, dtype=np.int8),
+            "quality": np.array(quality, dtype=np.int8),
             "hour": (start // _HOUR_MICROS).astype(np.int32),
             "pue": np.array(pue),
             "booked": booked["series"],
@@ -190,26 +191,25 @@ class _Reading:
 
     def _price(
         self,
-        series: Sequence[int | None],
-        kinds: Sequence[str | None],
+        series: Sequence[int],
+        kinds: Sequence[int],
         grams: Sequence[float | None],
         lowest: Sequence[float | None],
         highest: Sequence[float | None],
     ) -> dict[str, npt.NDArray[Any]]:
         """Return a price as columns; without a series or a kind there is none."""
-        kind = _codes(_KIND, kinds, np.int8)
-        key = np.nan_to_num(np.array(series, dtype=np.float64)).astype(np.int64)
-        position = np.where(kind == _NO_KIND, NO_SERIES, self._position[key])
+        kind = np.array(kinds, dtype=np.int8)
+        position = np.where(kind == _NO_KIND, NO_SERIES, self._position[np.array(series, dtype=np.int64)])
         is_there = position != NO_SERIES
         figures = [np.array(column, dtype=np.float64) for column in (grams, lowest, highest)]
         told = {name: np.where(is_there, column, np.nan) for name, column in zip(_FIGURES, figures, strict=True)}
-        return {"series": position, "kind": np.maximum(kind, 0), **told}
+        return {"series": position, "kind": np.where(kind == _NO_KIND, 0, kind), **told}
 
     def _keep(self, chunk: dict[str, npt.NDArray[Any]], start: Integers, end: Integers) -> None:
         """Keep what was read, and count the time of each device."""
-        begin, self._length = self._length, self._length + len(start)
+        begin, self.length = self.length, self.length + len(start)
         for name, column in self._columns.items():
-            column[begin : self._length] = chunk[name]
+            column[begin : self.length] = chunk[name]
         is_gap = np.isin(chunk["quality"], _GAPS)
         names = list(self._devices)
         both = chunk["device"].astype(np.int64) * len(COMPONENTS) + chunk["component"]
@@ -236,14 +236,7 @@ class _Time:
 
 
 _FIGURES = ("g", "lowest", "highest")
-_COMPONENT = {component.value: at for at, component in enumerate(COMPONENTS)}
-_QUALITY = {quality.value: at for at, quality in enumerate(QUALITIES)}
-_NO_KIND = -1
-_KIND: dict[str | None, int] = {kind.value: at for at, kind in enumerate(KINDS)} | {None: _NO_KIND}
-
-
-def _codes(numbers: Mapping[Any, int], names: Sequence[Any], kind: Any) -> npt.NDArray[Any]:
-    return np.array(list(map(numbers.__getitem__, names)), dtype=kind)
+_NO_KIND = len(KINDS)
 
 
 def _micros(instants: Sequence[str]) -> Integers:
@@ -265,8 +258,15 @@ def _instant(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.substr(type_coerce(column, String), 1, 26)  # without its Z, as numpy reads it
 
 
+def _position(column: ColumnElement[Any], values: Sequence[str]) -> ColumnElement[Any]:
+    """Ask for where a word is among these, or for none of them their number: that costs less than to fetch the word."""
+    text = type_coerce(column, String)
+    return case(*((text == word, number) for number, word in enumerate(values)), else_=len(values))
+
+
 _WHOSE = (
-    SLICES.c.run_id, SLICES.c.device, type_coerce(SLICES.c.component, String), type_coerce(SLICES.c.quality, String),
+    func.coalesce(SLICES.c.run_id, NOBODY), SLICES.c.device,
+    _position(SLICES.c.component, COMPONENTS), _position(SLICES.c.quality, QUALITIES),
     SLICES.c.pue,
 )  # fmt: skip
 
@@ -313,7 +313,7 @@ def _of_period(query: Select[Any], start: datetime, end: datetime) -> Select[Any
 
 
 def _keys(price: PriceColumns) -> tuple[ColumnElement[Any], ...]:
-    return price.series_id, price.intensity_kind
+    return func.coalesce(price.series_id, 0), _position(price.intensity_kind, KINDS)
 
 
 def _figures(price: PriceColumns) -> tuple[ColumnElement[Any], ...]:
