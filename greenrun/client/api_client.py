@@ -285,6 +285,22 @@ class ApiClient:
         """End a reservation now, or take it back before it begins; return it."""
         return cast(Answer, self._request("POST", f"/v1/reservations/{number}/end", body={})[1])
 
+    def ticket(self) -> Answer:
+        """Return a ticket that makes a browser the caller's, once and within a minute, and where it does."""
+        return cast(Answer, self._request("POST", "/v1/tickets")[1])
+
+    def create_token(self, scope: str, *, days: int = 90, name: str = "") -> Answer:
+        """Create a token (scope "read", "submit" or "admin") that acts as the caller; it is told this once."""
+        return cast(Answer, self._request("POST", "/v1/tokens", body={"scope": scope, "days": days, "name": name})[1])
+
+    def credentials(self, kind: str) -> list[Answer]:
+        """Return the "tokens" or "sessions" of the caller that are not over; all, for who may act on all jobs."""
+        return cast(list[Answer], self._get(f"/v1/{kind}"))
+
+    def revoke(self, kind: str, number: int) -> Answer:
+        """End one of the "tokens" or "sessions" and return it."""
+        return cast(Answer, self._request("POST", f"/v1/{kind}/{number}/revoke")[1])
+
     def ledger(self, job_id: int | None = None, limit: int | None = None) -> list[Answer]:
         """Return the latest `limit` ledger entries, of one job or of all."""
         return cast(list[Answer], self._get("/v1/ledger", {"job": job_id, "limit": limit}))

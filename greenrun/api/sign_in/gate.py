@@ -4,6 +4,7 @@ import hmac
 from collections.abc import Mapping
 from urllib.parse import parse_qs, urlsplit
 
+from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from greenrun.api.identity import has_account
 from greenrun.api.problems import problem, problem_answer
 from greenrun.api.service import Service
+from greenrun.api.sign_in.peer_account import is_of_another_user
 from greenrun.api.sign_in.shown import Shown, csrf_token_of, put_beside
 from greenrun.core.credentials import Credential, CredentialKind
 from greenrun.core.credentials import Scope as TokenScope
@@ -132,6 +134,8 @@ class _Look:
         if not session:
             return None
         found = await self._find(CredentialKind.SESSION, session)
+        if isinstance(found, Credential) and await self._is_taken(found):
+            return await self._failed("The session", "is another user's of this machine")
         if isinstance(found, Credential):
             return Shown(credential=found, address=self._address, csrf_token=csrf_token_of(session))
         self.has_stale_cookie = True
@@ -145,6 +149,11 @@ class _Look:
         if not await has_account(found):
             return f"was {found.user}'s, whose account is not there any more"
         return found
+
+    async def _is_taken(self, session: Credential) -> bool:
+        """Whether another person's process on this machine shows a session: browsers send cookies to all ports."""
+        ends = self._request.scope.get("client"), self._request.scope.get("server")
+        return await run_in_threadpool(is_of_another_user, session.uid, *ends)
 
     async def _failed(self, what: str, why: str) -> Response:
         wait_s = await self._service.entrance.note_failure(self._address, f"{what.lower().removeprefix('the ')} {why}")

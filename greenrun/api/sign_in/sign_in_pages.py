@@ -11,10 +11,12 @@ from greenrun.api.problems import problem
 from greenrun.api.service import ServiceDep
 from greenrun.api.sign_in.gate import FETCHED_AHEAD, SIGN_IN, session_cookie, stale_cookie
 from greenrun.api.sign_in.known_credentials import SESSION_FOR
+from greenrun.api.sign_in.peer_account import is_of_another_user
 from greenrun.api.sign_in.shown import shown_by
 from greenrun.core.jobs.job import Origin
 
 router = APIRouter()
+_OF_ANOTHER = "ticket is another user's of this machine"
 _AGAIN = "Run `greenrun web` again for another one."
 _CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _PAGE = (
@@ -34,6 +36,10 @@ def get_sign_in(
     if any(word in request.headers.get(name, "") for name in FETCHED_AHEAD for word in ("prefetch", "prerender")):
         return _refused(request, 403, "This was fetched ahead, so the ticket was not used: open it yourself.")
     address, now = request.client.host if request.client else "", daemon.now()
+    uid = daemon.entrance.tickets.whose(ticket, now)
+    if uid is not None and is_of_another_user(uid, request.scope.get("client"), request.scope.get("server")):
+        daemon.entrance.note_failure_now(address, _OF_ANOTHER)
+        return _refused(request, 403, "This ticket is another user's of this machine, so it was not used.")
     found = daemon.entrance.tickets.use(ticket, now) if ticket else None
     if found is None:
         what = (

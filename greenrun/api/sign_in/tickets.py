@@ -38,6 +38,12 @@ class Tickets:
             self._kept[digest_of(secret)] = ticket
         return secret, ticket
 
+    def whose(self, secret: str, now: datetime) -> int | None:
+        """Return the user of a ticket that can be used; None for another."""
+        with self._lock:
+            ticket = self._kept.get(digest_of(secret))
+        return ticket.uid if ticket and ticket.expires_at > now else None
+
     def use(self, secret: str, now: datetime) -> Ticket | None:
         """Return the ticket and forget it; None for one that never was, was used, or is too old."""
         with self._lock:
