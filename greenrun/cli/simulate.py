@@ -27,7 +27,7 @@ _USER_FIGURES = ("jobs", "GPU-hours", "late", "mean delay")
 @click.option(
     "--jobs",
     metavar="FILE",
-    help="submitted_s,duration_s,gpus,power_w,max_delay_s,interruptible[,user]; seconds after --start.",
+    help="submitted_s,duration_s,gpus,power_w,max_delay_s,interruptible[,user][,project][,power_limit]; seconds after --start.",
 )
 @click.option("--start", metavar="T", help="Where second 0 of the jobs lies, like 2022-10-19T16:00Z.")
 @click.option("--history", metavar="D", help="In place of files: this host's own jobs of the last D.")
@@ -66,6 +66,11 @@ _USER_FIGURES = ("jobs", "GPU-hours", "late", "mean delay")
     metavar="P",
     help="All jobs together draw no more than this, like 3 kW, or settings: as [site_power] has it by the clock.",
 )
+@click.option(
+    "--site",
+    is_flag=True,
+    help="Under what the settings set: budgets, shares, power cap, reserved and excluded GPUs, GPU power limits.",
+)
 @click.option("--history-jobs", metavar="FILE", help="Earlier jobs, to learn from what usually arrives.")
 @click.option("--schedule-out", metavar="FILE", help="Write greenrun's schedule: job,start_s,end_s.")
 @click.option("--plot", metavar="FILE", help="Draw the comparison: an .html page.")
@@ -87,6 +92,7 @@ def simulate(
     max_delay: str | None,
     share: tuple[str, ...],
     power_cap: str | None,
+    site: bool,
     history_jobs: str | None,
     schedule_out: str | None,
     plot: str | None,
@@ -111,8 +117,8 @@ def simulate(
     began_s = perf_counter()
     options = SimulateOptions(
         gpus=gpus, start=start, horizon=horizon, restart_cost=restart_cost, max_delay=max_delay, history=history,
-        policies=tuple(policy or ()), shares=tuple(share or ()), power_cap=power_cap, interruptible=interruptible,
-        schedule_out=schedule_out, plot=plot,
+        policies=tuple(policy or ()), shares=tuple(share or ()), power_cap=power_cap, site=site,
+        interruptible=interruptible, schedule_out=schedule_out, plot=plot,
         files={"intensity": intensity, "jobs": jobs, "forecast": forecast, "earlier": history_jobs},
         config=config_path(ctx, config),
     )  # fmt: skip
@@ -194,9 +200,18 @@ def _print(case: "Case", found: "Comparison", policies: "Sequence[Policy]", left
     print(f"{len(case.jobs)} jobs on {gpus}; saving against first come, first served: {at_once} CO2e")
     if by_reports := _by_reports(found):
         print(by_reports)
+    _print_undone(case, found)
     print(_bound(found))
     if left_out:
         print(f"left out: {', '.join(f'{count} jobs ({reason})' for reason, count in left_out.items())}")
+
+
+def _print_undone(case: "Case", found: "Comparison") -> None:
+    """Print what greenrun did not run to its end, why, and what that means for its figures."""
+    from greenrun.simulation.undone import undone_text
+
+    for text in undone_text(case, found):
+        print(text)
 
 
 def _print_users(case: "Case", found: "Comparison") -> None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from greenrun.cli.output import page_problems
+from greenrun.cli.simulate_site import SiteLimits, read_site
 from greenrun.clock import utc_now
 from greenrun.config import load_config
 from greenrun.config.site_power_cap import parse_watts
@@ -35,6 +36,7 @@ class SimulateOptions:
     policies: Sequence[str]
     shares: Sequence[str]
     power_cap: str | None
+    site: bool
     interruptible: bool
     schedule_out: str | None
     plot: str | None
@@ -51,33 +53,38 @@ def read(options: SimulateOptions) -> tuple[Case, Sequence[Policy], Mapping[str,
     policies = policies_of(options.policies, problems)
     problems += _schedule_problems(options.schedule_out, [policy.name for policy in policies])
     problems += _plot_problems(options)
+    site = read_site(options.config, problems) if options.site else SiteLimits()
     overrides = JobOverrides(
         max_delay=None if options.max_delay is None else _duration("--max-delay", options.max_delay, problems),
         interruptible=options.interruptible,
+        power_limit=site.power_limit,
     )
     problems += _missing(options)
     if options.history is not None:
-        case, left_out = _from_history(options, overrides, problems)
+        case, left_out = _from_history(options, overrides, site, problems)
         return case, policies, left_out
-    return _from_files(options, overrides, problems), policies, {}
+    return _from_files(options, overrides, site, problems), policies, {}
 
 
-def _from_files(options: SimulateOptions, overrides: JobOverrides, problems: list[InputProblem]) -> Case:
+def _from_files(
+    options: SimulateOptions, overrides: JobOverrides, site: SiteLimits, problems: list[InputProblem]
+) -> Case:
     files = {name: Path(path) for name, path in options.files.items() if path is not None}
     start = None if options.start is None else _instant("--start", options.start, problems)
-    gpus = _gpus(options.gpus, problems)
+    gpus = _gpus(options.gpus, site, problems)
     horizon = _duration("--horizon", options.horizon, problems)
     cost = _duration("--restart-cost", options.restart_cost, problems)
     if not {"intensity", "jobs"} <= files.keys():
         raise refusal(problems)
     return read_case(
         **files, start=start, gpus=gpus, horizon=horizon, restart_cost=cost, overrides=overrides,
-        shares=_shares(options.shares, problems), site_power=_power_cap(options, problems), found=problems,
+        shares=_shares(options.shares, problems, site.shares), site_power=_power_cap(options, problems, site.power),
+        site=site.rules, found=problems,
     )  # fmt: skip
 
 
 def _from_history(
-    options: SimulateOptions, overrides: JobOverrides, problems: list[InputProblem]
+    options: SimulateOptions, overrides: JobOverrides, site: SiteLimits, problems: list[InputProblem]
 ) -> tuple[Case, Mapping[str, int]]:
     config = load_config(options.config)
     if config.grid.zone is None:
@@ -92,13 +99,14 @@ def _from_history(
     query = CaseQuery(
         zone=config.grid.zone or "",
         span=_duration("--history", options.history or "", problems),
-        gpus=_gpus(options.gpus, problems),
+        gpus=_gpus(options.gpus, site, problems),
         horizon=_duration("--horizon", options.horizon, problems),
         default_max_delay=config.planner.default_max_delay,
         restart_cost=_duration("--restart-cost", options.restart_cost, problems),
         overrides=overrides,
-        shares=_shares(options.shares, problems),
-        site_power=_power_cap(options, problems),
+        shares=_shares(options.shares, problems, site.shares),
+        site_power=_power_cap(options, problems, site.power),
+        site=site.rules,
     )
     if problems:
         raise refusal(problems)
@@ -108,11 +116,11 @@ def _from_history(
         return history_case(store, query, utc_now())
 
 
-def _power_cap(options: SimulateOptions, problems: list[InputProblem]) -> SitePower | None:
+def _power_cap(options: SimulateOptions, problems: list[InputProblem], of_site: SitePower | None) -> SitePower | None:
     """Return the cap on power that was asked for: a power, or that of the settings with its hours."""
     text = options.power_cap
     if text is None:
-        return None
+        return of_site
     if text.strip().lower() == "settings":
         site = load_config(options.config).site_power.in_effect
         if site is None:
@@ -165,7 +173,7 @@ def _duration(name: str, text: str, problems: list[InputProblem]) -> timedelta:
         return timedelta(hours=1)
 
 
-def _shares(given: Sequence[str], problems: list[InputProblem]) -> Shares:
+def _shares(given: Sequence[str], problems: list[InputProblem], of_site: Shares) -> Shares:
     weights = {}
     for text in given:
         user, _, number = text.rpartition("=")
@@ -176,7 +184,7 @@ def _shares(given: Sequence[str], problems: list[InputProblem]) -> Shares:
         if not user or not MOST_SHARES >= weights[user] >= LEAST_SHARES:
             told = f"{text[:40]!r} is not USER=N with a number from {LEAST_SHARES:g} to {MOST_SHARES:g}"
             problems.append(InputProblem(field="--share", message=told))
-    return Shares(by=AccountOf.USER, weights=weights) if weights else Shares()
+    return Shares(by=AccountOf.USER, weights=weights) if weights else of_site
 
 
 def _instant(name: str, text: str, problems: list[InputProblem]) -> datetime | None:
@@ -187,10 +195,11 @@ def _instant(name: str, text: str, problems: list[InputProblem]) -> datetime | N
         return None
 
 
-def _gpus(text: str, problems: list[InputProblem]) -> int | None:
+def _gpus(text: str, site: SiteLimits, problems: list[InputProblem]) -> int | None:
+    """Return how many GPUs jobs are given; None for as many as they need."""
     if text.strip().lower() == "inf":
         return None
     if text.isascii() and text.isdigit() and len(text) < 10:
-        return int(text)
+        return int(text) - sum(number < int(text) for number in site.rules.excluded)
     problems.append(InputProblem(field="--gpus", message=f"'{text[:40]}' is neither a whole number above 0 nor inf"))
     return None

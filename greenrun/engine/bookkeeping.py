@@ -70,7 +70,9 @@ class Bookkeeping:
         *,
         pue: float = 1.0,
         merge_within: timedelta = WITHIN,
+        slice_step: timedelta = SLICE_STEP,
     ) -> None:
+        self._slice_step = slice_step
         self._books = store.books
         self._meter = meter
         self._intensities = intensities
@@ -232,7 +234,7 @@ class Bookkeeping:
         self._told.add(f"{cause} {device}")
 
     def _edges(self, start: datetime, end: datetime) -> list[datetime]:
-        step = OUTAGE_SLICE_STEP if end - start > LONG_OUTAGE else SLICE_STEP
+        step = OUTAGE_SLICE_STEP if end - start > LONG_OUTAGE else self._slice_step
         first = datetime.fromtimestamp((start.timestamp() // step.total_seconds() + 1) * step.total_seconds(), UTC)
         count = max(0, -((first - end) // step))
         slots = [edge for series in self._intensities.forecasts() for edge in series.edges(start, end + SLICE_STEP)]

@@ -32,7 +32,7 @@ from greenrun.core.planning.reservation import behind, slipped_in
 from greenrun.core.planning.site_limits.reserved import WeeklyReservation, next_reserved, now_reserved
 from greenrun.engine.anomalies import AnomalyDetector
 from greenrun.engine.availability import Availability
-from greenrun.engine.bookkeeping import Bookkeeping
+from greenrun.engine.bookkeeping import SLICE_STEP, Bookkeeping
 from greenrun.engine.budgets.budget_keeper import BudgetKeeper, Present
 from greenrun.engine.budgets.present_charges import BudgetRules
 from greenrun.engine.past_use import PastUse
@@ -61,10 +61,11 @@ class EngineSettings:
     `also` are further zones to watch, `marginal_zone` is what the source of marginal values calls this zone.
     `horizon` is how far ahead of now the grid is planned with; the normal of each hour is learned from the last
     `climatology_days` days measured, and 0 plans with the provider's forecast as it is. `arrivals` are the jobs that
-    usually come, `gpus_note` says why there are no more GPUs. Slices that are final are merged inside steps of
-    `merge_within`. `resources` is how much there is of what jobs are limited to, by field of a job.
-    `site_power` is the site's power cap; None without one. `reserved` are the hours
-    of every week in which GPUs are kept for people.
+    usually come, `gpus_note` says why there are no more GPUs. Energy is booked in slices of `slice_step` at most; those
+    that are final are merged inside steps of `merge_within`. Without `is_power_measured` what jobs are expected to draw
+    is what they draw, so that only this is held against the site's power cap. `resources` is how much there is of what
+    jobs are limited to, by field of a job. `site_power` is the site's power cap; None without one. `reserved` are the
+    hours of every week in which GPUs are kept for people.
     """
 
     zone: str | None = None
@@ -82,6 +83,8 @@ class EngineSettings:
     arrivals: Arrivals = ()
     gpus_note: str = ""
     merge_within: timedelta = WITHIN
+    slice_step: timedelta = SLICE_STEP
+    is_power_measured: bool = True
     resources: Mapping[str, float] = field(default_factory=dict)
     power_limits: PowerLimitSettings = field(default_factory=PowerLimitSettings)
     site_power: SitePower | None = None
@@ -117,8 +120,9 @@ class Engine:
         others = (GridZone(store, name, forecasts, histories, watched, self.requests) for name in self.settings.also)
         self.zones = (self.zone, *others)
         self._books = Bookkeeping(
-            store, meter, self.zone.intensities, pue=self.settings.options.pue, merge_within=self.settings.merge_within
-        )
+            store, meter, self.zone.intensities, pue=self.settings.options.pue,
+            merge_within=self.settings.merge_within, slice_step=self.settings.slice_step,
+        )  # fmt: skip
         self._runs = RunController(
             store.jobs, store.runs, executor, launch_timeout=self.settings.launch_timeout,
             resources=self.settings.resources,
@@ -253,6 +257,15 @@ class Engine:
         states = self._queue.awaited(chain.from_iterable(row.specs for row in requests))
         return self.planning.insert(groups, states, now, lambda: self.situation(now))
 
+    def check_budgets(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> None:
+        """Raise InvalidJob with all that keeps budgets from accepting these jobs, which are about to be stored."""
+        first = self._queue.next_id()
+        jobs = [
+            Job(id=job_id, spec=spec, user=user, uid=uid, state=State.QUEUED, submitted_at=now)
+            for job_id, spec in enumerate(specs, start=first)
+        ]
+        self._consider(jobs, now)
+
     def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> Sequence[Placement | Waiting]:
         """Say where jobs would be placed, each beside those before it; raise InvalidJob when limits cannot be met."""
         return self.admit(specs, user=user, uid=uid, now=now).rows
@@ -299,7 +312,9 @@ class Engine:
             self.meter_failures["read"] += 1
             log.warning("meter unreadable, its energy is booked when it returns", error=str(exc))
         was_above = self.power.is_above
-        self.power.look(self._books.latest, self._books.idle_w, self._meter.devices(), now)
+        measured = self._books.latest if self.settings.is_power_measured else ()
+        idle_w = self._books.idle_w if self.settings.is_power_measured else {}
+        self.power.look(measured, idle_w, self._meter.devices(), now)
         if self.power.is_above is not was_above:
             self._log_power()
         self._books.settle(now)

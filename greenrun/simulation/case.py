@@ -16,6 +16,7 @@ from greenrun.core.planning.power_cap.site_power import SitePower, whole_mw
 from greenrun.core.planning.precedence.fair_share import Shares
 from greenrun.simulation.foresight import ForesightIssue
 from greenrun.simulation.policies import Arrival
+from greenrun.simulation.site_rules import SiteRules, unknown_names
 
 MOST_JOBS = 200_000
 MOST_GPUS = 100_000
@@ -27,15 +28,24 @@ SHORTEST_RUN = timedelta(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOverrides:
-    """What the caller changes about the jobs of the file. `max_delay` None: each job's own."""
+    """What the caller changes about the jobs of the file. `max_delay` None: each job's own.
+
+    `power_limit` is what jobs allow that do not say.
+    """
 
     max_delay: timedelta | None = None
     interruptible: bool = False
+    power_limit: str = ""
 
     def applied(self, job: Arrival) -> Arrival:
         """Return the job as it is to be simulated."""
         delay_s = job.max_delay_s if self.max_delay is None else self.max_delay.total_seconds()
-        return replace(job, max_delay_s=delay_s, interruptible=job.interruptible or self.interruptible)
+        return replace(
+            job,
+            max_delay_s=delay_s,
+            interruptible=job.interruptible or self.interruptible,
+            power_limit=job.power_limit or self.power_limit,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,7 +55,8 @@ class Case:
     `measured` is the grid as it was; `issues` the forecasts of it, `reach` how far ahead that could be seen.
     `earlier` are jobs of the past, from which a planner may learn what usually arrives. `notice` is how long before
     they may start greenrun knows of jobs, `shares` how GPUs are shared among their users. `site_power` caps what all
-    jobs draw together, under every policy; None without a cap.
+    jobs draw together, under every policy; None without a cap. `site` is what else a site sets: its excluded GPUs are
+    not among the `gpus`.
     """
 
     start: datetime
@@ -59,6 +70,7 @@ class Case:
     notice: timedelta = timedelta(0)
     shares: Shares = field(default_factory=Shares)
     site_power: SitePower | None = None
+    site: SiteRules = field(default_factory=SiteRules)
 
     @property
     def latest_end(self) -> datetime:
@@ -73,7 +85,7 @@ class Case:
 
 def checked(case: Case, found: Sequence[InputProblem] = ()) -> Case:
     """Return the case; raise InvalidInput with what was found already and everything that does not fit together."""
-    problems = [*found, *_gpu_problems(case), *_grid_problems(case), *_power_problems(case)]
+    problems = [*found, *_gpu_problems(case), *_grid_problems(case), *_power_problems(case), *_site_problems(case)]
     if problems:
         raise refusal(problems)
     return case
@@ -97,6 +109,19 @@ def _gpu_problems(case: Case) -> list[InputProblem]:
     return [
         InputProblem(field="--gpus", message=f"{many} more GPUs than the {case.gpus} there are, up to {max(large)}")
     ]
+
+
+def _site_problems(case: Case) -> list[InputProblem]:
+    """Return that the settings name GPUs that are not there."""
+    site = case.site
+    if not site.reserved and not site.excluded:
+        return []
+    if case.gpus is None:
+        why = "the settings reserve or exclude GPUs (--site): say how many there are"
+        return [InputProblem(field="--gpus", message=why)]
+    names = unknown_names(site.reserved, site.devices(case.gpus))
+    why = "which is no simulated GPU that jobs are given: those have numbers"
+    return [InputProblem(field="--site", message=f"{name}, {why}") for name in names]
 
 
 def _power_problems(case: Case) -> list[InputProblem]:

@@ -1,7 +1,7 @@
 """Runs each policy on one case and sets side by side what it comes to, with the bound that none can pass."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from greenrun.simulation.case import WEEKS, Case
 from greenrun.simulation.hindsight import HindsightBound, hindsight_bound
 from greenrun.simulation.play import forecast_view, play
 from greenrun.simulation.policies import GREENRUN, Arrival, Policy, dispatch, start_at_once
-from greenrun.simulation.schedule import Piece, Schedule, is_late, peak_gpus, peak_w
+from greenrun.simulation.schedule import Piece, Schedule, is_late, merged, peak_gpus, peak_w
 from greenrun.simulation.schedule_baseline import earliest_start_g
 
 HOUR_S = 3600.0
@@ -28,7 +28,8 @@ class Figures:
     """A schedule in numbers. `emissions_g` is None when a job ran at a time for which there is no intensity.
 
     `earliest_start_g` is what the same runs would have emitted at the earliest start on the same GPUs, the baseline of
-    reports. `mean_delay_s` is how much later jobs ended than if they had started at once.
+    reports. `mean_delay_s` is how much later jobs ended than if they had started at once. `undone` counts the jobs that
+    did not run to their end, which are neither late nor delayed.
     """
 
     emissions_g: float | None
@@ -38,34 +39,38 @@ class Figures:
     checkpoints: int
     peak_gpus: int
     peak_w: float
+    undone: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserFigures:
-    """What a schedule comes to for one user; `gpu_hours` is how long GPUs ran their jobs."""
+    """What a schedule comes to for one user; `gpu_hours` is how long GPUs ran their jobs, `undone` as of `Figures`."""
 
     jobs: int
     gpu_hours: float
     late: int
     mean_delay_s: float
+    undone: int = 0
 
 
 def by_user(schedule: Schedule, jobs: Sequence[Arrival]) -> dict[str, UserFigures]:
     """Return the figures of each user, by name; nothing where no job names one."""
-    rows: dict[str, list[tuple[tuple[Piece, ...], Arrival]]] = {}
-    for pieces, job in zip(schedule.pieces, jobs, strict=True):
-        rows.setdefault(job.user, []).append((pieces, job))
-    if not rows.keys() - {""}:
-        return {}
-    return {
-        user: UserFigures(
-            jobs=len(own),
-            gpu_hours=sum((end_s - start_s) * job.gpus for pieces, job in own for start_s, end_s in pieces) / HOUR_S,
-            late=sum(is_late(pieces, job) for pieces, job in own),
-            mean_delay_s=sum(map(_delay_s, *zip(*own, strict=True))) / len(own),
-        )
-        for user, own in sorted(rows.items())
-    }
+    rows: dict[str, list[int]] = {}
+    for row, job in enumerate(jobs):
+        rows.setdefault(job.user, []).append(row)
+    return {user: _of_user(schedule, jobs, own) for user, own in sorted(rows.items())} if rows.keys() - {""} else {}
+
+
+def _of_user(schedule: Schedule, jobs: Sequence[Arrival], rows: Sequence[int]) -> UserFigures:
+    done = [(schedule.pieces[row], jobs[row]) for row in rows if row not in schedule.undone]
+    seconds = ((end_s - start_s) * jobs[row].gpus for row in rows for start_s, end_s in schedule.pieces[row])
+    return UserFigures(
+        jobs=len(rows),
+        gpu_hours=sum(seconds) / HOUR_S,
+        late=sum(is_late(pieces, job) for pieces, job in done),
+        mean_delay_s=sum(_delay_s(pieces, job) for pieces, job in done) / len(done) if done else 0.0,
+        undone=len(rows) - len(done),
+    )
 
 
 def figures(
@@ -76,32 +81,39 @@ def figures(
     restart_cost: timedelta = timedelta(0),
 ) -> Figures:
     """Judge a schedule of these jobs on so many GPUs (None: no limit) by the grid as it was."""
-    rows = list(zip(schedule.pieces, jobs, strict=True))
-    grams = [_grams(piece, job, measured) for pieces, job in rows for piece in pieces]
-    delays_s = [_delay_s(pieces, job) for pieces, job in rows]
+    rows = zip(schedule.pieces, jobs, strict=True)
+    done = [each for row, each in enumerate(rows) if row not in schedule.undone]
+    delays_s = [_delay_s(pieces, job) for pieces, job in done]
     return Figures(
-        emissions_g=None if None in grams else sum(gram for gram in grams if gram is not None),
+        emissions_g=_emissions_g(schedule, jobs, measured, range(len(jobs))),
         earliest_start_g=earliest_start_g(schedule, jobs, measured, gpus, restart_cost),
-        late=sum(is_late(pieces, job) for pieces, job in rows),
+        late=sum(is_late(pieces, job) for pieces, job in done),
         mean_delay_s=sum(delays_s) / len(delays_s) if delays_s else 0.0,
-        checkpoints=sum(len(pieces) - 1 for pieces, _ in rows),
+        checkpoints=sum(len(merged(pieces)) - 1 for pieces in schedule.pieces if pieces),
         peak_gpus=peak_gpus(schedule, jobs),
         peak_w=peak_w(schedule, jobs),
+        undone=len(schedule.undone),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Figures and schedules by policy, in the order asked for; `at_once` is what all are compared with."""
+    """Figures and schedules by policy, in the order asked for; `at_once` is what all are compared with.
+
+    `same_at_once_g` is what starting at once emits for the jobs alone that a policy ran to their end, where it did not
+    do so with all of them.
+    """
 
     figures: Mapping[str, Figures]
     schedules: Mapping[str, Schedule]
     at_once: Figures
     bound: HindsightBound
+    same_at_once_g: Mapping[str, float | None] = field(default_factory=dict)
 
     def saving_ratio(self, policy: str) -> float | None:
         """Return which share of the emissions of starting at once a policy avoids; None when either is unknown."""
-        own, other = self.figures[policy].emissions_g, self.at_once.emissions_g
+        own = self.figures[policy].emissions_g
+        other = self.same_at_once_g.get(policy, self.at_once.emissions_g)
         return None if own is None or not other else 1 - own / other
 
     def earliest_start_saving_ratio(self, policy: str) -> float | None:
@@ -118,19 +130,24 @@ class Comparison:
 def compare(case: Case, policies: Sequence[Policy], *, told: Told | None = None) -> Comparison:
     """Simulate the case under each policy."""
     jobs, at_once = case.jobs, [start_at_once(job) for job in case.jobs]
-    base = Schedule.whole(dispatch(jobs, at_once, case.gpus, _power(case)), jobs)
+    base = Schedule.whole(dispatch(jobs, at_once, case.gpus, _power(case), _unreserved(case)), jobs)
     schedules = {policy.name: _schedule(case, policy, told) for policy in policies}
     if told is not None:
         told("bound", 0)
     judged = partial(figures, jobs=jobs, measured=case.measured, gpus=case.gpus, restart_cost=case.restart_cost)
     told_of = {name: judged(schedule) for name, schedule in schedules.items()}
     at_once_figures = judged(base)
-    is_feasible = not all(each.late for each in (at_once_figures, *told_of.values()))
+    is_feasible = not all(each.late or each.undone for each in (at_once_figures, *told_of.values()))
     return Comparison(
         figures=told_of,
         schedules=schedules,
         at_once=at_once_figures,
         bound=hindsight_bound(jobs, case.gpus, case.measured, feasible=is_feasible),
+        same_at_once_g={
+            name: _emissions_g(base, jobs, case.measured, set(range(len(jobs))) - own.undone.keys())
+            for name, own in schedules.items()
+            if own.undone
+        },
     )
 
 
@@ -160,8 +177,14 @@ def _policy(name: str, case: Case, found: Comparison) -> Mapping[str, Any]:
         "checkpoints": own.checkpoints,
         "peak_gpus": own.peak_gpus,
         "peak_w": own.peak_w,
+        "undone": own.undone,
+        "undone_reasons": _undone(found.schedules[name]),
         "users": {user: asdict(row) for user, row in by_user(found.schedules[name], case.jobs).items()},
     }
+
+
+def _undone(schedule: Schedule) -> list[dict[str, Any]]:
+    return [{"job": row, "why": why} for row, why in sorted(schedule.undone.items())]
 
 
 def _delay_s(pieces: Sequence[Piece], job: Arrival) -> float:
@@ -176,7 +199,7 @@ def _schedule(case: Case, policy: Policy, told: Told | None) -> Schedule:
         told(policy.name, 0)
     choose = policy.rule(forecast_view(case))
     wanted_s = [choose(job) for job in case.jobs]
-    return Schedule.whole(dispatch(case.jobs, wanted_s, case.gpus, _power(case)), case.jobs)
+    return Schedule.whole(dispatch(case.jobs, wanted_s, case.gpus, _power(case), _unreserved(case)), case.jobs)
 
 
 def _power(case: Case) -> Timeline | None:
@@ -189,7 +212,22 @@ def _power(case: Case) -> Timeline | None:
     return power_left(site, case.start, until, whole_mw(site.host_w))
 
 
-def _grams(piece: Piece, job: Arrival, measured: Series) -> float | None:
+def _unreserved(case: Case) -> Timeline | None:
+    """Return the GPUs with what is reserved of them taken; None where nothing is."""
+    if not case.site.reserved or case.gpus is None:
+        return None
+    most_s = sum(job.duration_s for job in case.jobs)
+    return case.site.unreserved(case.gpus, case.start, case.latest_end + timedelta(seconds=most_s) + WEEKS)
+
+
+def _emissions_g(schedule: Schedule, jobs: Sequence[Arrival], measured: Series, rows: Collection[int]) -> float | None:
+    """Return what the jobs in these rows emitted; None when one ran at a time for which there is no intensity."""
+    drawn = (each for row, each in enumerate(schedule.drawn(jobs)) if row in rows)
+    grams = [_grams(piece, power_w, measured) for each in drawn for piece, power_w in each]
+    return None if None in grams else sum(gram for gram in grams if gram is not None)
+
+
+def _grams(piece: Piece, power_w: float, measured: Series) -> float | None:
     start, end = (datetime.fromtimestamp(at_s, UTC) for at_s in piece)
     mean = measured.mean(start, end)
-    return None if mean is None else emissions_g(job.power_w * (piece[1] - piece[0]), mean)
+    return None if mean is None else emissions_g(power_w * (piece[1] - piece[0]), mean)

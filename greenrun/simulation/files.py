@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from greenrun.core.carbon.intensity import Kind, Series
+from greenrun.core.energy.power_limit import parse_power_cap
 from greenrun.core.errors import InputProblem, ProviderGarbage
 from greenrun.core.planning.power_cap.site_power import SitePower
 from greenrun.core.planning.precedence.fair_share import Shares
@@ -18,9 +19,11 @@ from greenrun.providers.csv_files.trace import Trace, parse_trace
 from greenrun.simulation.case import MOST_GPUS, MOST_JOBS, Case, JobOverrides, checked, refusal
 from greenrun.simulation.foresight import SERIES, ForesightIssue
 from greenrun.simulation.policies import Arrival
+from greenrun.simulation.site_rules import SiteRules
 
 COLUMNS = ("submitted_s", "duration_s", "gpus", "power_w", "max_delay_s", "interruptible")
-USER = "user"  # a column that may follow
+USER, PROJECT, POWER_LIMIT = "user", "project", "power_limit"
+MORE = (USER, PROJECT, POWER_LIMIT)  # columns that may follow, in any order
 SIZE_CAP_BYTES = 64 * 1024 * 1024
 DAY_AHEAD = timedelta(hours=24)  # how far ahead a forecast without instants of issue is seen
 LONGEST_USER = 64
@@ -45,6 +48,7 @@ def read_case(
     overrides: JobOverrides | None = None,
     shares: Shares | None = None,
     site_power: SitePower | None = None,
+    site: SiteRules | None = None,
     found: Sequence[InputProblem] = (),
 ) -> Case:
     """Read and check everything; raise InvalidInput with all problems of all files and options at once.
@@ -72,6 +76,7 @@ def read_case(
         restart_cost=restart_cost,
         shares=shares or Shares(),
         site_power=site_power,
+        site=site or SiteRules(),
         earlier=tuple(overrides.applied(job) for job in past),
     )
     return checked(case, problems)
@@ -154,9 +159,10 @@ def _jobs(raw: bytes, start_s: float, name: str, found: list[InputProblem], befo
         found.append(InputProblem(field=name, message=f"it is not CSV in UTF-8 ({exc})"))
         return
     columns = tuple(cell.strip() for cell in lines[0]) if lines else ()
-    if columns not in (COLUMNS, (*COLUMNS, USER)):
-        told = f"its header is {','.join(lines[0])[:80]!r}" if lines else "it is empty"
-        wanted = f"its first line must be {','.join(COLUMNS)}, and may go on with ,{USER}"
+    more = columns[len(COLUMNS) :]
+    if columns[: len(COLUMNS)] != COLUMNS or not set(more) <= set(MORE) or len(set(more)) < len(more):
+        told = f"its header is {','.join(lines[0])[:120]!r}" if lines else "it is empty"
+        wanted = f"its first line must be {','.join(COLUMNS)}, and may go on with any of {', '.join(MORE)}"
         found.append(InputProblem(field=f"{name} line 1", message=f"{told}; {wanted}"))
         return
     if len(lines) > MOST_JOBS + 1:
@@ -192,6 +198,8 @@ def _job(
         max_delay_s=float(values["max_delay_s"]),
         interruptible=_TRUTHS[values["interruptible"].lower()],
         user=values.get(USER, ""),
+        project=values.get(PROJECT, ""),
+        power_limit=values.get(POWER_LIMIT, ""),
     )
 
 
@@ -199,9 +207,11 @@ def _wrong(name: str, text: str, before_start: bool) -> str | None:
     """Say what is wrong with one cell, if anything is."""
     if name == "interruptible":
         return None if text.lower() in _TRUTHS else f"interruptible is {text[:40]!r} instead of true or false"
-    if name == USER:
-        sound = 0 < len(text) <= LONGEST_USER and text.isprintable()
-        return None if sound else f"user is {text[:40]!r} instead of a name of 1 to {LONGEST_USER} characters"
+    if name in (USER, PROJECT):
+        sound = (name == PROJECT or text) and len(text) <= LONGEST_USER and text.isprintable()
+        return None if sound else f"{name} is {text[:40]!r} instead of a name of 1 to {LONGEST_USER} characters"
+    if name == POWER_LIMIT:
+        return _wrong_limit(text)
     number = _number(text)
     if name == "gpus":
         sound = text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= MOST_GPUS
@@ -212,6 +222,15 @@ def _wrong(name: str, text: str, before_start: bool) -> str | None:
     if least <= number <= most:
         return None
     return f"{name} is {text[:40]}, which is not between {least:g} and {most:g}"
+
+
+def _wrong_limit(text: str) -> str | None:
+    try:
+        if text:
+            parse_power_cap(text)
+    except ValueError as exc:
+        return f"{POWER_LIMIT} {exc}"
+    return None
 
 
 def _number(text: str) -> float | None:

@@ -16,6 +16,7 @@ from greenrun.core.planning.precedence.fair_share import Shares
 from greenrun.simulation.case import Case, JobOverrides, checked, refusal
 from greenrun.simulation.foresight import SERIES, ForesightIssue
 from greenrun.simulation.policies import Arrival
+from greenrun.simulation.site_rules import SiteRules
 
 EARLIER = timedelta(days=90)  # measured intensities from before the jobs are history to learn from
 _COUNTED = frozenset({Outcome.SUCCEEDED, Outcome.CHECKPOINTED})
@@ -35,6 +36,7 @@ class CaseQuery:
     overrides: JobOverrides
     shares: Shares = field(default_factory=Shares)
     site_power: SitePower | None = None
+    site: SiteRules = field(default_factory=SiteRules)
 
 
 class PastJobs(Protocol):
@@ -103,7 +105,7 @@ def history_case(store: PastStore, query: CaseQuery, now: datetime) -> tuple[Cas
     case = Case(
         start=start, jobs=jobs, gpus=query.gpus, measured=slots, issues=(ForesightIssue(issued_s=None, slots=slots),),
         reach=query.horizon, restart_cost=query.restart_cost, shares=query.shares,
-        site_power=query.site_power,
+        site_power=query.site_power, site=query.site,
     )  # fmt: skip
     return checked(case), left_out
 
@@ -144,6 +146,8 @@ def _arrival(store: PastStore, job: Job, runs: list[Run], query: CaseQuery) -> A
         max_delay_s=max(0.0, (latest_start - job.submitted_at).total_seconds()),
         interruptible=job.spec.interruptible,
         user=job.user,
+        project=job.spec.project,
+        power_limit=job.spec.power_cap or "",
     )
     return query.overrides.applied(own)
 

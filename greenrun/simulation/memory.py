@@ -36,7 +36,8 @@ class MemoryStore:
     def __init__(self) -> None:
         self.jobs = self.runs = JobMemory()
         self.grid = GridMemory()
-        self.books = self.baselines = NoBooks(self.jobs)
+        self.baselines = NoBooks(self.jobs)
+        self.books = self.baselines  # in place of which there may be others
         self.plans = PlanMemory()
         self.history = NoHistory()
         self.drains = NoDrains()

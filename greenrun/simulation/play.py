@@ -9,10 +9,13 @@ from itertools import groupby
 import structlog
 
 from greenrun.core.carbon.calibration import MEMORY
-from greenrun.core.errors import InvalidInput
-from greenrun.core.jobs.job import JobSpec, State
+from greenrun.core.energy.power_limit import parse_power_cap
+from greenrun.core.errors import InvalidInput, InvalidJob
+from greenrun.core.jobs.job import Job, JobSpec, State
 from greenrun.core.planning.arrivals.learning import PastJob, learn_arrivals
 from greenrun.core.planning.model import Arrivals, Options
+from greenrun.core.planning.power_capping.slowdown import with_slowdown
+from greenrun.engine.bookkeeping import OUTAGE_SLICE_STEP
 from greenrun.engine.engine import Engine, EngineSettings
 from greenrun.simulation.case import SHORTEST_RUN, Case
 from greenrun.simulation.foresight import (
@@ -24,6 +27,7 @@ from greenrun.simulation.foresight import (
 )
 from greenrun.simulation.machine import Machine, instant
 from greenrun.simulation.memory import MemoryStore
+from greenrun.simulation.memory_books import MemoryBooks
 from greenrun.simulation.policies import Arrival
 from greenrun.simulation.schedule import Schedule
 
@@ -55,9 +59,13 @@ class World:
         self._case = case
         self._order = sorted(range(len(case.jobs)), key=lambda row: (case.jobs[row].submitted_s, row))
         self._rows: list[int] = []  # the row in the case of each job, by its id in the store less one
+        self._told = 0  # how many jobs of `_order` have come
+        self._refused: dict[int, str] = {}  # by row
         self._view = forecast_view(case)
         self._store = MemoryStore()
-        self.machine = Machine(case.most_gpus, case.start)
+        if case.site.is_metered:
+            self._store.books = MemoryBooks(self._store.jobs)
+        self.machine = Machine(case.site.devices(case.most_gpus), case.start, is_metered=case.site.is_metered)
         history = SimulatedHistoryProvider(case.measured)
         self._remember_the_past(history)
         self.engine = Engine(
@@ -66,15 +74,29 @@ class World:
             meter=self.machine,
             forecasts=[SimulatedForecastProvider(self._view)],
             histories=[history],
+            power_limits=self.machine,
             settings=_settings(case),
         )
 
+    @property
+    def store(self) -> MemoryStore:
+        """What the engine has kept."""
+        return self._store
+
     def play(self, told: Told | None = None) -> Schedule:
-        """Let everything happen in its order; raise InvalidInput when a job is never started."""
+        """Let everything happen in its order; raise InvalidInput when a job is never started.
+
+        Where jobs may wait for ever, none is started once the intensities end.
+        """
         arrivals, news = self._arrivals(), self._news()
         arrival, change, due = next(arrivals, None), next(news, None), self._case.start
+        until = self._case.measured.end if self._case.site.may_wait_for_ever else None
         while arrival or self._is_busy():
             now = min(moment for moment in (arrival, change, due if self._is_busy() else None) if moment is not None)
+            if until is not None and now >= until:
+                self.engine.draining = True
+                if not arrival and not self._store.runs.live_runs():
+                    break
             self.machine.now = now
             if change is not None and change <= now:
                 self.engine.refresh(now)
@@ -85,8 +107,9 @@ class World:
             if self._is_busy():
                 due = self._tick(now)
                 if told is not None:
-                    told(len(self._rows) - self._busy())
-            self._check_progress(arrival, change, due, now)
+                    told(self._told - self._busy())
+            if until is None:
+                self._check_progress(arrival, change, due, now)
         self._check_ends()
         return self._schedule()
 
@@ -105,7 +128,7 @@ class World:
             due = self.engine.tick(now)
             if not self.machine.ended_early:
                 break
-        return due
+        return min(filter(None, (due, self.machine.next_end)))
 
     def _arrivals(self) -> Iterator[datetime]:
         """The instants at which jobs are submitted, each once."""
@@ -126,16 +149,30 @@ class World:
 
     def _reveal(self, now: datetime) -> None:
         """Submit the jobs whose instant has come: until now nothing has known of them."""
-        first = len(self._rows)
         new = []
-        for row in self._order[first:]:
+        for row in self._order[self._told :]:
             if self._told_at(row) != now:
                 break
             new.append(row)
-        for user, rows in groupby(new, key=lambda row: self._case.jobs[row].user):
-            specs = [_spec(self._case.jobs[row], row, self._case.restart_cost, now) for row in rows]
-            self._store.jobs.add_jobs(specs, user=user or _USER, uid=0, now=now)
-        self._rows += new
+        self._told += len(new)
+        for user, rows in groupby(new, key=lambda row: self._case.jobs[row].user or _USER):
+            specs = {row: _spec(self._case, row, now) for row in rows}
+            if self._case.site.budgets.budgets:
+                specs = {row: spec for row, spec in specs.items() if self._is_accepted(row, spec, user, now)}
+            else:
+                self._store.jobs.add_jobs(list(specs.values()), user=user, uid=0, now=now)
+            self._rows += specs
+
+    def _is_accepted(self, row: int, spec: JobSpec, user: str, now: datetime) -> bool:
+        """Submit a job if its budgets let it be, as the daemon does."""
+        try:
+            self.engine.check_budgets([spec], user=user, uid=0, now=now)
+        except InvalidJob as exc:
+            self._refused[row] = f"was refused: {exc}"
+            return False
+        job, _ = self._store.jobs.add_job(spec, user=user, uid=0, now=now)
+        self.engine.budgets.take([job], now)
+        return True
 
     def _is_busy(self) -> bool:
         return self._busy() > 0
@@ -160,10 +197,22 @@ class World:
 
     def _schedule(self) -> Schedule:
         pieces: list[tuple[tuple[float, float], ...]] = [()] * len(self._case.jobs)
+        powers_w: dict[int, tuple[float, ...]] = {}
         for job_id, spans in self.machine.pieces.items():
-            ran = tuple((start.timestamp(), end.timestamp()) for start, end in spans if end > start)
-            pieces[self._rows[job_id - 1]] = ran
-        return Schedule(pieces=tuple(pieces))
+            row, drawn = self._rows[job_id - 1], self.machine.powers_w[job_id]
+            ran = [(start, end, power_w) for (start, end), power_w in zip(spans, drawn, strict=True) if end > start]
+            pieces[row] = tuple((start.timestamp(), end.timestamp()) for start, end, _ in ran)
+            if len(set(drawn)) > 1:
+                powers_w[row] = tuple(power_w for *_, power_w in ran)
+        waiting = self._store.jobs.jobs([State.QUEUED])
+        undone = self._refused | {
+            self._rows[job.id - 1]: f"has not run when the intensities end: {self._why(job)}" for job in waiting
+        }
+        return Schedule(pieces=tuple(pieces), powers_w=powers_w, undone=undone)
+
+    def _why(self, job: Job) -> str:
+        reason = self.engine.plan.reason(job.id) or job.reason
+        return reason.text if reason else "no reason was given"
 
 
 @contextmanager
@@ -186,8 +235,13 @@ def _settings(case: Case) -> EngineSettings:
         horizon=horizon,
         climatology_days=CLIMATOLOGY_DAYS,
         cpu_slots=0,
-        options=Options(shares=case.shares),
+        options=Options(shares=case.shares, pue=case.site.pue),
         site_power=case.site_power,
+        reserved=case.site.reserved,
+        budgets=case.site.budgets,
+        power_limits=case.site.power_limits,
+        slice_step=OUTAGE_SLICE_STEP,  # what jobs draw changes when the engine ticks, and never between
+        is_power_measured=False,
         is_watched=False,
         arrivals=_usual(case),
     )
@@ -209,12 +263,17 @@ def _usual(case: Case) -> Arrivals:
     return learn_arrivals(past, case.start.timestamp() - first_s) if past else ()
 
 
-def _spec(job: Arrival, row: int, restart_cost: timedelta, told_at: datetime) -> JobSpec:
+def _spec(case: Case, row: int, told_at: datetime) -> JobSpec:
+    job = case.jobs[row]
     submitted = instant(job.submitted_s)
+    limit, note = _power_limit(job)
     return JobSpec(
         command=("true",),
         workdir="/",
         name=f"row {row}",
+        project=job.project,
+        power_cap=limit,
+        power_cap_note=note,
         gpus=job.gpus,
         duration=timedelta(seconds=job.duration_s),
         power_w=job.power_w,
@@ -222,5 +281,15 @@ def _spec(job: Arrival, row: int, restart_cost: timedelta, told_at: datetime) ->
         max_delay=submitted - told_at + timedelta(seconds=job.max_delay_s),
         interruptible=job.interruptible,
         min_run=SHORTEST_RUN,
-        restart_cost=restart_cost,
+        restart_cost=case.restart_cost,
     )
+
+
+def _power_limit(job: Arrival) -> tuple[str | None, str | None]:
+    """Return what power limit a job allows, with the slowdown to plan with, and where that comes from."""
+    if not job.power_limit:
+        return None, None
+    cap = parse_power_cap(job.power_limit)
+    share = cap.share if cap.watts is None else min(1.0, cap.watts * job.gpus / job.power_w)
+    planned, note = with_slowdown(cap, share, None)
+    return str(planned), note

@@ -26,7 +26,10 @@ _TIE = 9  # decimals, in g/kWh, to which means that are equal agree
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A job as it came in: what it needs, what it draws in all (watts), how long its start may be put off, whose."""
+    """A job as it came in: what it needs, what it draws in all (watts), how long its start may be put off, whose.
+
+    `power_limit` is what it allows of its GPUs in dirty hours, which greenrun alone knows of.
+    """
 
     submitted_s: float
     duration_s: float
@@ -35,6 +38,8 @@ class Arrival:
     max_delay_s: float
     interruptible: bool = False
     user: str = ""
+    project: str = ""
+    power_limit: str = ""
 
     @property
     def latest_start_s(self) -> float:
@@ -134,16 +139,23 @@ def percentile(view: ForecastView, percent: float) -> Rule:
 
 
 def dispatch(
-    jobs: Sequence[Arrival], wanted_s: Sequence[float], gpus: int | None, power: Timeline | None = None
+    jobs: Sequence[Arrival],
+    wanted_s: Sequence[float],
+    gpus: int | None,
+    power: Timeline | None = None,
+    unreserved: Timeline | None = None,
 ) -> list[float]:
     """Return when each job starts: at its wanted instant, or once GPUs are free, those ready longest first.
 
     A job that needs fewer GPUs than are free passes one that waits for more. `gpus` None means that there are always
     enough; no job may need more than there are. `power` is what may be drawn, in milliwatts, None where that is not
-    capped: a job then waits for power as well, for as long as it runs.
+    capped: a job then waits for power as well, for as long as it runs. `unreserved` are the GPUs with what is reserved
+    of them taken: a job waits until enough of them are free for as long as it runs.
     """
-    if power is not None:
-        return _dispatch_under(power.copy(), jobs, wanted_s, gpus)
+    if power is not None or unreserved is not None:
+        units = sum(job.gpus for job in jobs) if gpus is None else gpus
+        line = power.copy() if power is not None else None
+        return _dispatch_under(_with_power(unreserved or Timeline(units), line), jobs, wanted_s)
     if gpus is None:
         return list(wanted_s)
     starts_s = [0.0] * len(jobs)
@@ -170,15 +182,19 @@ def dispatch(
     return starts_s
 
 
-def _dispatch_under(
-    power: Timeline, jobs: Sequence[Arrival], wanted_s: Sequence[float], gpus: int | None
-) -> list[float]:
-    """Do the same where power is capped: a job waits until there is enough for as long as it runs."""
-    lines = Timeline(sum(job.gpus for job in jobs) if gpus is None else gpus, power)
+def _with_power(gpus: Timeline, power: Timeline | None) -> Timeline:
+    line = gpus.copy()
+    line.power = power
+    return line
+
+
+def _dispatch_under(lines: Timeline, jobs: Sequence[Arrival], wanted_s: Sequence[float]) -> list[float]:
+    """Do the same where power is capped or GPUs are reserved: a job waits until there is enough for all of it."""
     order = sorted(range(len(jobs)), key=lambda index: (wanted_s[index], index))
     needs_mw = [whole_mw(job.power_w) for job in jobs]
     starts_s, ready, following = [0.0] * len(jobs), list[int](), 0
-    moments = sorted({*wanted_s, *power.free_steps()[0]})
+    edges = [lines.free_steps()[0], lines.power.free_steps()[0] if lines.power else ()]
+    moments = sorted({*wanted_s, *edges[0], *edges[1]})
     while following < len(order) or ready:
         now_s = heapq.heappop(moments)
         while following < len(order) and wanted_s[order[following]] <= now_s:

@@ -1,7 +1,7 @@
 """When each job ran, and what can be read off that: lateness, GPUs in use at once, and a file for others to check."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 
@@ -15,15 +15,27 @@ SLACK_S = 1.0  # a limit is missed by more than that
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """When each job ran: its pieces, in epoch seconds and in order, by its row."""
+    """When each job ran: its pieces, in epoch seconds and in order, by its row.
+
+    `powers_w` tells what jobs drew in each piece, where that is not the same in all; `undone` why jobs did not run to
+    their end, by row.
+    """
 
     pieces: tuple[tuple[Piece, ...], ...]
+    powers_w: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    undone: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
     def whole(cls, starts_s: Sequence[float], jobs: Sequence[Arrival]) -> "Schedule":
         """The schedule in which each job runs in one piece from its start on."""
         rows = zip(starts_s, jobs, strict=True)
         return cls(pieces=tuple(((start_s, start_s + job.duration_s),) for start_s, job in rows))
+
+    def drawn(self, jobs: Sequence[Arrival]) -> Iterator[list[tuple[Piece, float]]]:
+        """Yield the pieces of each of these jobs, with the watts that it drew in them."""
+        for row, (pieces, job) in enumerate(zip(self.pieces, jobs, strict=True)):
+            powers_w = self.powers_w.get(row) or (job.power_w,) * len(pieces)
+            yield list(zip(pieces, powers_w, strict=True))
 
 
 def is_late(pieces: Sequence[Piece], job: Arrival) -> bool:
@@ -35,24 +47,24 @@ def is_late(pieces: Sequence[Piece], job: Arrival) -> bool:
 
 def peak_gpus(schedule: Schedule, jobs: Sequence[Arrival]) -> int:
     """Return the most GPUs in use at once; one that is freed at an instant can be taken at it."""
-    return _peak(schedule, [job.gpus for job in jobs])
+    rows = zip(schedule.pieces, jobs, strict=True)
+    return _peak([(piece, job.gpus) for pieces, job in rows for piece in pieces])
 
 
 def peak_w(schedule: Schedule, jobs: Sequence[Arrival]) -> float:
     """Return the most watts drawn at once, in the same way."""
-    return _peak(schedule, [whole_mw(job.power_w) for job in jobs]) / MW
+    return _peak([(piece, whole_mw(power_w)) for row in schedule.drawn(jobs) for piece, power_w in row]) / MW
 
 
-def _peak(schedule: Schedule, each: Sequence[int]) -> int:
+def _peak(used: Sequence[tuple[Piece, int]]) -> int:
     steps: dict[float, int] = {}
-    for pieces, own in zip(schedule.pieces, each, strict=True):
-        for start_s, end_s in pieces:
-            steps[start_s] = steps.get(start_s, 0) + own
-            steps[end_s] = steps.get(end_s, 0) - own
-    used, peak = 0, 0
+    for (start_s, end_s), own in used:
+        steps[start_s] = steps.get(start_s, 0) + own
+        steps[end_s] = steps.get(end_s, 0) - own
+    now, peak = 0, 0
     for _, step in sorted(steps.items()):
-        used += step
-        peak = max(peak, used)
+        now += step
+        peak = max(peak, now)
     return peak
 
 

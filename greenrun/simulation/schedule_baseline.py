@@ -20,9 +20,10 @@ def earliest_start_g(
     """Return it in g; None where the intensity is not known for all of it."""
     stints: list[Stint] = []
     watts: list[float] = []
-    for pieces, job in zip(schedule.pieces, jobs, strict=True):
-        for number, (start_s, end_s) in enumerate(pieces):
-            loads_s = restart_cost.total_seconds() if number else 0.0
+    for drawn, job in zip(schedule.drawn(jobs), jobs, strict=True):
+        for number, ((start_s, end_s), power_w) in enumerate(drawn):
+            is_resumed = number > 0 and drawn[number - 1][0][1] < start_s
+            loads_s = restart_cost.total_seconds() if is_resumed else 0.0
             stint = Stint(
                 start_s=start_s,
                 resumes_s=min(start_s + loads_s, end_s),
@@ -33,7 +34,7 @@ def earliest_start_g(
                 after=(len(stints) - 1,) if number else (),
             )
             stints.append(stint)
-            watts.append(job.power_w)
+            watts.append(power_w)
     places_s = earliest_starts(stints, {} if gpus is None else {_GPUS: [float("-inf")] * gpus})
     lengths_s = np.array([stint.length_s for stint in stints])
     ran = lengths_s > 0
