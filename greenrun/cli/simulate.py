@@ -27,7 +27,8 @@ _USER_FIGURES = ("jobs", "GPU-hours", "late", "mean delay")
 @click.option(
     "--jobs",
     metavar="FILE",
-    help="submitted_s,duration_s,gpus,power_w,max_delay_s,interruptible[,user][,project][,power_limit]; seconds after --start.",
+    help="submitted_s,duration_s,gpus,power_w,max_delay_s,interruptible[,user][,project][,power_limit]; seconds after "
+    "--start.",
 )
 @click.option("--start", metavar="T", help="Where second 0 of the jobs lies, like 2022-10-19T16:00Z.")
 @click.option("--history", metavar="D", help="In place of files: this host's own jobs of the last D.")

@@ -1,4 +1,4 @@
-"""What `greenrun simulate` takes of a site's settings: its shares, its cap on power, its budgets and its GPUs' limits."""
+"""What `greenrun simulate --site` takes of the settings: shares, a cap on power, budgets and what is said of GPUs."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

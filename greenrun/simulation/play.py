@@ -49,7 +49,8 @@ def play(case: Case, *, told: Told | None = None) -> Schedule:
 
 def forecast_view(case: Case) -> Foresight:
     """Return what can be known of the case's grid at each instant."""
-    return Foresight(case.issues, case.reach, case.start, case.latest_end)
+    until = case.measured.end if case.site.may_wait_for_ever else None
+    return Foresight(case.issues, case.reach, case.start, until or case.latest_end)
 
 
 class World:

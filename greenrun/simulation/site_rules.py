@@ -6,7 +6,7 @@ from datetime import datetime
 
 from greenrun.core.budgets.budget import Measure
 from greenrun.core.energy.model import Device
-from greenrun.core.planning.capacity import Timeline
+from greenrun.core.planning.gpu_timelines.timeline import Timeline
 from greenrun.core.planning.site_limits.reserved import WeeklyReservation, reserved_time
 from greenrun.engine.budgets.present_charges import BudgetRules
 from greenrun.engine.power_limits import PowerLimitSettings
