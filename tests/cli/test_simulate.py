@@ -26,7 +26,7 @@ def test_the_json_has_the_promised_form(run: Run, words: list[str]) -> None:
     assert list(told["policies"]) == ["greenrun", "start-at-once", "own-best-window"]
     assert set(told["policies"]["greenrun"]) == {
         "emissions_g", "saving_ratio", "earliest_start_g", "earliest_start_saving_ratio", "late", "mean_delay_s",
-        "checkpoints", "peak_gpus", "peak_w", "users",
+        "checkpoints", "peak_gpus", "peak_w", "undone", "undone_reasons", "users",
     }  # fmt: skip
     assert told["bound_g"] <= told["policies"]["greenrun"]["emissions_g"] < told["start_at_once_g"]
     assert told["wall_s"] >= 0
@@ -163,3 +163,58 @@ def test_files_or_history_are_needed_and_not_both(
     done = run("simulate", *words, "--json")
     assert done.code == 2
     assert [row["field"] for row in json.loads(done.err)["errors"]] == fields
+
+
+SITE = """
+[devices]
+exclude = ["0"]
+
+[devices.reserved.course]
+gpus = ["1"]
+from = "00:00"
+to = "02:00"
+timezone = "UTC"
+
+[budget]
+timezone = "UTC"
+
+[budget.user.ada]
+gpu_hours = 1
+over = "refuse"
+
+[budget.project.red]
+gpu_hours = 1
+over = "ask"
+"""
+COLUMNS = "submitted_s,duration_s,gpus,power_w,max_delay_s,interruptible"
+
+
+def test_what_the_settings_set_holds_in_a_simulation(run: Run, words: list[str], tmp_path: Path) -> None:
+    """Ada's second job is refused, and so is the first to start before two; the numbers of GPUs are the machine's."""
+    (tmp_path / "site.toml").write_text(SITE, encoding="utf-8")
+    write_grid(tmp_path / "grid.csv", [100] * 48)
+    rows = ["0,3600,1,1000,18000,false,ada,red,", "0,3600,1,1000,18000,false,ada,,70%"]
+    header = f"{COLUMNS},user,project,power_limit"
+    (tmp_path / "jobs.csv").write_text("\n".join([header, *rows, ""]), encoding="utf-8")
+    done = run(*words, "--site", "--config", "site.toml", "--policy", "greenrun", "--json")
+    told = json.loads(done.out)
+    mine = told["policies"]["greenrun"]
+    assert (told["gpus"], mine["undone"], mine["users"]["ada"]["undone"]) == (1, 1, 1)
+    assert "budget of user ada has no room" in mine["undone_reasons"][0]["why"]
+    assert mine["mean_delay_s"] == 7200, "GPU 1 is all there is, and reserved until two"
+    out = run(*words, "--site", "--config", "site.toml", "--policy", "greenrun").out
+    assert "nobody approves anything in a simulation" in out
+    assert "the job in row 1 was refused: the budget of user ada has no room" in out
+
+
+def test_settings_that_cannot_be_simulated_are_told_with_all_else_that_is_wrong(
+    run: Run, words: list[str], tmp_path: Path
+) -> None:
+    text = SITE.replace('exclude = ["0"]', 'exclude = ["GPU-2ac5"]')
+    (tmp_path / "site.toml").write_text(text, encoding="utf-8")
+    header, row = f"{COLUMNS},power_limit,project", "0,3600,1,1000,18000,false,700,"
+    (tmp_path / "jobs.csv").write_text("\n".join([header, row, ""]), encoding="utf-8")
+    done = run(*words, "--site", "--config", "site.toml", "--policy", "no such")
+    assert done.code == 2
+    for said in ("devices.exclude names GPU-2ac5", "power_limit must be like", "'no such' is none of"):
+        assert said in done.err
