@@ -204,7 +204,8 @@ def test_what_the_settings_set_holds_in_a_simulation(run: Run, words: list[str],
     assert mine["mean_delay_s"] == 7200, "GPU 1 is all there is, and reserved until two"
     out = run(*words, "--site", "--config", "site.toml", "--policy", "greenrun").out
     assert "nobody approves anything in a simulation" in out
-    assert "the job in row 1 was refused: the budget of user ada has no room" in out
+    assert "the job in row 1 was refused: " in out
+    assert "the budget of user ada has no room" in out
 
 
 def test_settings_that_cannot_be_simulated_are_told_with_all_else_that_is_wrong(
