@@ -99,10 +99,11 @@ class PowerLimitController:
         self._is_whole = False
         self._read_periods([run.id for run, _ in allowing])
         self.wanted = {run.id: self._wanted(run, job, queued, outlook, plan, now) for run, job in allowing}
-        works = {run.id: run.work for run, _ in live}
-        self._undo(self._to_undo({run.id for run, _ in live}, now), works, now)
+        works, users = {run.id: run.work for run, _ in live}, self._at_work_on(live)
+        caps = {run.id: job.spec.allowed_cap or PowerCap() for run, job in allowing}
+        self._undo(self._to_undo({run.id for run, _ in live}, users, caps, now), works, now)
         self._check(works, now)
-        self._lower(allowing, self._at_work_on(live), now)
+        self._lower(allowing, users, now)
         self._is_whole = True
 
     def next_look(self, now: datetime) -> datetime | None:
@@ -162,8 +163,13 @@ class PowerLimitController:
 
     # restoring
 
-    def _to_undo(self, live: Collection[int], now: datetime) -> Sequence[LimitPeriod]:
-        """Return what is to be restored: of runs that are gone, what is not wanted any more, what a crash has left."""
+    def _to_undo(
+        self, live: Collection[int], users: Mapping[str, Sequence[int]], caps: Mapping[int, PowerCap], now: datetime
+    ) -> Sequence[LimitPeriod]:
+        """Return what is to be restored: of runs that are gone, what is not wanted any more, what a crash has left.
+
+        Not wanted is also what is lower than some run allows that has come to share the GPU.
+        """
         found = []
         for period in self._open or ():
             wanted = self.wanted.get(period.run_id)
@@ -171,9 +177,19 @@ class PowerLimitController:
             is_due = self._may_change(period.device, now) or bool(wanted and wanted.is_urgent)
             if self._is_put_off(period.device, now):
                 continue
-            if is_gone or period.kept_at is None or (is_due and not (wanted and wanted.is_on)):
+            is_wanted = wanted is not None and wanted.is_on and self._is_agreed(period, users[period.device], caps)
+            if is_gone or period.kept_at is None or (is_due and not is_wanted):
                 found.append(period)
         return found
+
+    def _is_agreed(self, period: LimitPeriod, users: Sequence[int], caps: Mapping[int, PowerCap]) -> bool:
+        """Whether all runs on a GPU want its limit lowered, and none of them allows less than the one it is set for."""
+        others = [run_id for run_id in users if run_id != period.run_id]
+        if not all(map(self._wants, others)):
+            return False
+        own = self._share(caps[period.run_id], [period.device])
+        shares = [self._share(caps[run_id], [period.device]) for run_id in others]
+        return own is None or all(share is None or share <= own for share in shares)
 
     def _undo(self, periods: Sequence[LimitPeriod], works: Mapping[int, float | None], now: datetime) -> None:
         if not periods:
@@ -248,7 +264,7 @@ class PowerLimitController:
     def _lower(self, allowing: Live, users: Mapping[str, Sequence[int]], now: datetime) -> None:
         held = {period.device for period in self._open or ()}
         sources = {device.id: device.source for device in self._devices()}
-        wanted: dict[str, tuple[Run, Job]] = {}
+        wanted: dict[str, list[tuple[Run, Job]]] = {}
         for run, job in allowing:
             if job.state is not State.RUNNING or not self.wanted[run.id].is_on:
                 continue
@@ -256,14 +272,14 @@ class PowerLimitController:
                 is_agreed = all(self._wants(user) for user in users[device])  # a GPU may be shared
                 is_free = device in sources and device not in held and self._may_change(device, now)
                 if is_agreed and is_free and not self._is_put_off(device, now):
-                    wanted[device] = run, job
+                    wanted.setdefault(device, []).append((run, job))
         if not wanted:
             return
         found = self._ask([LimitChange(device=device, source=sources[device]) for device in wanted])
         new = [
             period
-            for device, (run, job) in wanted.items()
-            if (period := self._new_period(run, job, device, sources[device], found[device], now))
+            for device, sharing in wanted.items()
+            if (period := self._new_period(sharing, device, sources[device], found[device], now))
         ]
         if new:
             self._set(self._store.begin(new), now)
@@ -273,12 +289,15 @@ class PowerLimitController:
         return found is not None and found.is_on
 
     def _new_period(
-        self, run: Run, job: Job, device: str, source: str, found: LimitAnswer, now: datetime
+        self, sharing: Live, device: str, source: str, found: LimitAnswer, now: datetime
     ) -> LimitPeriod | None:
+        """Return the limit to set for the runs on a GPU, the highest that they allow; None if none is lower."""
         if isinstance(found, LimitFault):
             self._fail(device, "read", found, now)
             return None
-        limit_w = (job.spec.allowed_cap or PowerCap()).limit_w(found)
+        limits_w = [(job.spec.allowed_cap or PowerCap()).limit_w(found) for _, job in sharing]
+        limit_w = None if None in limits_w else max(filter(None, limits_w), default=None)
+        run, _ = sharing[limits_w.index(limit_w)]
         wanted = self.wanted[run.id]
         if limit_w is None or wanted.intensity_g_per_kwh is None or wanted.threshold_g_per_kwh is None:
             self._changed_at[device] = now  # it is as low already: look again when it may change next

@@ -72,16 +72,16 @@ class Shortage:
         kept = [one for one in self._situation.reserved if one.device in pool.devices]
         if place.start_s <= wanted_s + EPSILON_S or not kept:
             return ()
-        line = self._lines()[place.pool].twin()
+        line, mw = twins(self._lines())[place.pool], demands.of_power(row, place.pool)
         for (begin_s, end_s), own in zip(spans_of(self._problem, row, place), place.splits(), strict=True):
-            line.reserve(begin_s, end_s, -units, own=own)
+            line.reserve(begin_s, end_s, -units, -mw, own)
         now_s = self._problem.now_s
         for one in kept:  # as `timelines` took them
             start = max(one.start, self._situation.busy.get(one.device, one.start))
             if start < one.end:
                 begin_s = now_s - 1 if start <= self._situation.now else start.timestamp()
                 line.reserve(begin_s, one.end.timestamp(), -1, own=line.split_of([one.device]))
-        sooner_s = line.first_fit(wanted_s, length_s, units)
+        sooner_s = line.first_fit(wanted_s, length_s, units, mw)
         if sooner_s is None or sooner_s >= place.start_s - EPSILON_S:
             return ()
         end = datetime.fromtimestamp(sooner_s + length_s, UTC)

@@ -128,3 +128,19 @@ def test_a_gpu_counts_once_that_is_reserved_away_or_still_held_by_a_job() -> Non
     tight = replace(site, drawn_w={"gpu1": 650.0})
     starts = [plan(replace(each, power=tight)).placements[0].start for each in (asked, overruns, others)]
     assert starts == [T0 + 4 * HOUR, T0 + HOUR, T0 + 4 * HOUR]
+
+
+def test_a_job_that_power_keeps_waiting_as_well_is_not_told_that_a_reservation_does() -> None:
+    site = SitePower(cap=Weekly.of([], 1000.0), limit_w={"gpu0": 700.0, "gpu1": 700.0}, drawn_w={"gpu0": 600.0})
+    one = job(1, power_w=700.0, start_now=True)
+    busy = {"gpu0": T0 + 3 * HOUR}
+    asked = situation([one], FLAT, 2, power=site, busy=busy, reserved=(under_way("gpu1", T0 + 2 * HOUR),))
+    (place,) = plan(asked).placements
+    assert (place.start, place.reason.code) == (T0 + 3 * HOUR, ReasonCode.POWER_CAP)
+    (place,) = plan(
+        replace(asked, reserved=(under_way("gpu1", T0 + 4 * HOUR),), busy={"gpu0": T0 + 9 * HOUR})
+    ).placements
+    assert (place.start, place.reason.code) == (T0 + 9 * HOUR, ReasonCode.POWER_CAP)
+    modest = replace(one, spec=replace(one.spec, power_w=300.0))
+    (place,) = plan(replace(asked, jobs=(modest,))).placements
+    assert (place.start, place.reason.code) == (T0 + 2 * HOUR, ReasonCode.RESERVED)
