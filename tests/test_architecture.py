@@ -111,6 +111,7 @@ BREACHES = [
     Breach("only the demonstration looks at processes by psutil", "meters.cpu.cpu_time", "import psutil", "psutil"),
     Breach("only these import by name", "engine.engine", "from importlib import import_module", "importlib"),
     Breach("only the metrics speak Prometheus", "engine.zone", "import prometheus_client", "prometheus_client"),
+    Breach("only functions that are jobs are pickled", "store.records", "import pickle", "pickle"),
     Breach("only training programs' callbacks import a framework", "measuring.measurement", "import torch", "torch"),
     Breach("only the borders are pydantic models", "engine.zone", "from pydantic import BaseModel", "pydantic"),
     Breach("only the daemon's clockwork is APScheduler", "grid.backfill", "import apscheduler", "apscheduler"),

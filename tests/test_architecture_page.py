@@ -19,6 +19,7 @@ OUTSIDE = {
     "poll_in_parts",
     "clock",
     "procfs",
+    "submitit",
     "packaged",
     "training",
 }  # modules that nearly everybody needs; the diagram leaves them out
