@@ -259,6 +259,7 @@ SAME_CLASS = {
     "Counters": "of a device, emulated; the totals that outlive restarts, as forecast quality counts them",
     "ConstantSettings": "of a meter: as the file has them, and as the meter is given them",
     "EmulatedSettings": "likewise",
+    "Executor": "the port of runs, and submitit's word for what submits functions",
     "Figures": "what a comparison of policies found; a row of a report. Both are headed so for their readers",
     "Held": "GPUs until a job's end, for a sentence; how long runs held devices, for a report",
     "Log": "a run's, to be shown and to be written",
