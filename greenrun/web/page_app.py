@@ -5,9 +5,9 @@ from fastapi import FastAPI
 from greenrun.api.service import Service
 from greenrun.web import assets
 from greenrun.web.page_state import PageState
-from greenrun.web.pages import now_page
+from greenrun.web.pages import devices_page, grid_page, job_page, jobs_page, now_page, reports_page
 
-_PARTS = (assets, now_page)
+_PARTS = (assets, now_page, jobs_page, job_page, grid_page, devices_page, reports_page)
 
 
 def add_page(app: FastAPI) -> FastAPI:

@@ -21,7 +21,7 @@ from greenrun.web.security_headers import secure
 from greenrun.web.snapshots import may_act
 
 Handler = Callable[[Request], Awaitable[Response]]
-NAVIGATION = (("/", "Now"),)
+NAVIGATION = (("/", "Now"), ("/jobs", "Jobs"), ("/grid", "Grid"), ("/devices", "Devices"), ("/reports", "Reports"))
 _HEADINGS = {
     403: "Not for you", 404: "Not here", 422: "That cannot be shown", 503: "Not now", 507: "The disk is full",
 }  # fmt: skip

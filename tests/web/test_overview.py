@@ -7,31 +7,10 @@ from datetime import timedelta
 import pytest
 
 from greenrun.core.conditions import Condition, ConditionCode, Effect
-from greenrun.core.energy.ledger import Total
 from greenrun.core.jobs.access import AccessRules, Sharing
-from greenrun.core.jobs.job import Run, State
-from greenrun.core.jobs.reasons import ReasonCode, because
-from greenrun.core.planning.model import Plan, Waiting
-from tests.api.fakes import ADA, BOB, GPU, HOUR, NOW, forecast, placed, stored
-from tests.web.pages import STRANGER, PageWorld
-
-
-def busy(**settings: object) -> PageWorld:
-    """A daemon on which a job of ada's runs, and one waits for a window and one for a hold."""
-    world = PageWorld(**settings)
-    run = Run(id=7, job_id=1, number=1, token="t", devices=(GPU.id,), claimed_at=NOW - HOUR, started_at=NOW - HOUR)
-    world.store.keep(stored(1, State.RUNNING, name="bert"), stored(2, name="gpt"), stored(3, name="vit", held=True))
-    world.store.job_runs[1] = [run]
-    world.store.totals[7] = Total(energy_j=3.6e6, emissions_g=123.0)
-    waiting = Waiting(job_id=3, reason=because(ReasonCode.HELD, who="ada", job=3))
-    world.scheduler.latest = Plan(made_at=NOW, placements=(placed(2),), waiting=(waiting,))
-    world.store.saved = forecast([200.0] * 8 + [50.0] * 40)
-    return world
-
-
-def text_of(html: str) -> str:
-    """What a reader reads, without tags and with single spaces."""
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+from greenrun.core.planning.model import Plan
+from tests.api.fakes import ADA, BOB, HOUR, NOW, placed, stored
+from tests.web.pages import STRANGER, PageWorld, busy, text_of
 
 
 def test_one_look_answers_what_runs_what_waits_and_how_clean_the_grid_is() -> None:

@@ -11,7 +11,7 @@ from greenrun.web import assets
 from greenrun.web.security_headers import PLOTLY_STYLE
 from tests.web.pages import STRANGER, PageWorld
 
-PAGES = ("/",)
+PAGES = ("/", "/jobs", "/jobs/1", "/grid", "/devices")
 
 
 @pytest.fixture(scope="module")

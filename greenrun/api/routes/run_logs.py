@@ -82,6 +82,11 @@ async def get_log(
     return _answer(found, wanted)
 
 
+def end_of_log(daemon: Service, caller: Viewer, job_id: int, size: int) -> bytes:
+    """Return the last `size` bytes of the log of a job's latest run; raise JobNotFound, NotPermitted, StoreError."""
+    return _read(daemon, caller, job_id, None, _Wanted(None, size)).piece.data
+
+
 def _wanted(asked: str | None, offset: int | None, size: int) -> _Wanted:
     """Return what is wanted: a header that is no single range of bytes is not heard, as HTTP has it."""
     found = _RANGE.fullmatch(asked.strip()) if asked and offset is None else None

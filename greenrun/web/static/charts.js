@@ -18,8 +18,8 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 
 function colours() {
   return dark.matches
-    ? { ink: "#e6edf3", rule: "#2d343d", clean: "#3fb950", run: "#4f8fd8", plan: "#3fb950", quiet: "#7d8894", now: "#ff7b72" }
-    : { ink: "#1f2328", rule: "#d1d9e0", clean: "#1a7f37", run: "#2f6fb5", plan: "#4ea45f", quiet: "#7d8894", now: "#b3261e" };
+    ? { ink: "#e6edf3", rule: "#2d343d", clean: "#3fb950", run: "#2f6fb5", plan: "#27803b", quiet: "#6b7681", now: "#ff7b72" }
+    : { ink: "#1f2328", rule: "#d1d9e0", clean: "#1a7f37", run: "#2f6fb5", plan: "#2b7a3d", quiet: "#6b7681", now: "#b3261e" };
 }
 
 const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
@@ -34,6 +34,12 @@ function stepped(steps, unit, name, colour) {
   });
   return { x, y, customdata: text, type: "scatter", mode: "lines", fill: "tozeroy", fillcolor: `${colour}33`, connectgaps: false,
     line: { color: colour, width: 2 }, name, hovertemplate: `%{customdata}<br><b>%{y:.4~g} ${unit}</b><extra></extra>` };
+}
+
+// A label that is no wider than its bar: what would stand across others is left out.
+function fitted(bar, width_px) {
+  const room = Math.floor((new Date(bar.end) - new Date(bar.start)) / (49 * 3_600_000) * (width_px - 74) / 7) - 1;
+  return room >= bar.label.length ? plain(bar.label) : room > 4 ? `${plain(bar.label.slice(0, room - 1))}…` : room > 1 && bar.job !== null ? String(bar.job).slice(0, room) === String(bar.job) ? String(bar.job) : "" : "";
 }
 
 const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false, scrollZoom: false };
@@ -57,7 +63,7 @@ export async function timeline(figure) {
     traces.push({ type: "bar", orientation: "h", xaxis: "x", yaxis: "y2", name: kind, base: rows.map((bar) => wall(bar.start)),
       x: rows.map((bar) => Math.max(new Date(bar.end) - new Date(bar.start), 60_000)), y: rows.map((bar) => bar.lane),
       customdata: rows.map((bar) => bar.job), marker: { color: kind === "running" ? c.run : kind === "planned" ? c.plan : c.quiet, line: { width: 1, color: dark.matches ? "#0d1117" : "#ffffff" } },
-      text: rows.map((bar) => plain(bar.label)), textposition: "inside", insidetextanchor: "start", constraintext: "none", cliponaxis: true, textangle: 0,
+      text: rows.map((bar) => fitted(bar, figure.clientWidth)), textposition: "inside", insidetextanchor: "start", constraintext: "none", cliponaxis: true, textangle: 0,
       insidetextfont: { color: "#ffffff", size: 11 },
       hovertext: rows.map((bar) => `<b>${plain(bar.label)}</b><br>${kind}, ${plain(wall(bar.start).slice(5, 16))} to ${plain(wall(bar.end).slice(5, 16))}<br>${plain(bar.text)}`), hoverinfo: "text" });
   }
@@ -97,7 +103,7 @@ export async function steps(figure) {
   await Plotly.react(figure.querySelector(".plot"), traces, layout(260, { showlegend: traces.length > 1, legend: { orientation: "h", y: 1.15 }, shapes,
     xaxis: { ...axis, type: "date", nticks: figure.clientWidth < 600 ? 4 : 10, tickformatstops: [{ dtickrange: [null, null], value: "%b %d %H:%M" }] },
     yaxis: { ...axis, rangemode: "tozero", title: { text: plain(data.unit) } },
-    ...(data.unit2 ? { yaxis2: { overlaying: "y", side: "right", rangemode: "tozero", showgrid: false, title: { text: plain(data.unit2) } }, margin: { l: 62, r: 62, t: 18, b: 36 } } : {}) }), CONFIG);
+    ...(data.unit2 ? { yaxis2: { overlaying: "y", side: "right", rangemode: "tozero", showgrid: false, tickmode: "auto", nticks: 5, fixedrange: true, title: { text: plain(data.unit2) } }, margin: { l: 62, r: 62, t: 18, b: 36 } } : {}) }), CONFIG);
 }
 
 const KINDS = { timeline, steps };

@@ -2,6 +2,7 @@ import { listen } from "./actions.js";
 import { drawAll } from "./charts.js";
 import { follow } from "./live.js";
 import { followLog } from "./log.js";
+import { refresh } from "./refresh.js";
 import { localise, zoneName } from "./times.js";
 
 localise(document);
@@ -10,6 +11,7 @@ listen();
 drawAll();
 if (document.body.dataset.live) follow();
 document.querySelectorAll("[data-log]").forEach(followLog);
+document.querySelectorAll("[data-refresh]").forEach(refresh);
 for (const part of document.querySelectorAll("[data-fetch]")) {
   fetch(part.dataset.fetch).then(async (answer) => {
     if (!answer.ok) throw new Error(String(answer.status));
