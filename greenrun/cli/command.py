@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from greenrun.cli.option_headings import Headings, by_heading
 from greenrun.core.errors import ConfigError, GreenrunError, InputProblem, InvalidInput, InvalidJob
 
 OK, FAILED, USAGE, NOT_FOUND, NOT_PERMITTED, NOT_REACHABLE, TIMED_OUT, STORAGE_FULL = range(8)
@@ -27,7 +28,22 @@ class LocalError(GreenrunError):
 
 
 class Command(click.Command):
-    """A command whose errors are printed on stderr, never as a traceback; as problem+json with --json."""
+    """A command whose errors are printed on stderr, never as a traceback; as problem+json with --json.
+
+    The help of one with many options lists them under `headings`.
+    """
+
+    def __init__(self, *args: Any, headings: Headings | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.headings = headings or {}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write all options, under their headings where there are any."""
+        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        told = {_long_name(param): record for param in options if (record := param.get_help_record(ctx))}
+        for heading, names in by_heading(list(told), self.headings):
+            with formatter.section(heading):
+                formatter.write_dl([told[name] for name in names])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; leave with the documented exit code."""
@@ -52,6 +68,10 @@ class Command(click.Command):
             why = f"{about}{error.strerror or error}"
             failure = LocalError(f"the system refused: {why}; nothing more was done")
             raise click.exceptions.Exit(print_error(failure, as_json=as_json)) from error
+
+
+def _long_name(option: click.Option) -> str:
+    return max(option.opts, key=len).lstrip("-")
 
 
 class Group(click.Group):

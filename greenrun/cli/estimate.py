@@ -12,6 +12,7 @@ import click
 from greenrun.cli import text
 from greenrun.cli.command import Command
 from greenrun.cli.estimate_inputs import Size, read_size
+from greenrun.cli.option_headings import OF_ESTIMATES
 from greenrun.cli.options import config_path, connect, daemon_options, print_json
 from greenrun.cli.tables import Column, print_table, terminal_width
 from greenrun.clock import utc_now
@@ -52,7 +53,7 @@ class Outlook:
     reason: str | None = None
 
 
-@click.command("estimate", cls=Command)
+@click.command("estimate", cls=Command, headings=OF_ESTIMATES)
 @click.option("--gpus", metavar="N", help="GPUs it runs on. [default: 1]")
 @click.option("--gpu-model", metavar="M", help="Which GPUs: H100, 'A100 PCIe 40GB', L4, MI300X...")
 @click.option("--gpu-hours", metavar="H", help="How much work it is, in GPU-hours.")

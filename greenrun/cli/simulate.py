@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from greenrun.cli.command import Command
+from greenrun.cli.option_headings import OF_SIMULATIONS
 from greenrun.cli.options import config_option, config_path, json_option, print_json
 from greenrun.core.formatting import duration_text, mass_text, percent_text, power_text
 
@@ -21,7 +22,7 @@ _COLUMNS = ("policy", "CO2e", "saving", "late", "mean delay", "suspensions", "pe
 _USER_FIGURES = ("jobs", "GPU-hours", "late", "mean delay")
 
 
-@click.command("simulate", cls=Command)
+@click.command("simulate", cls=Command, headings=OF_SIMULATIONS)
 @click.option("--gpus", required=True, metavar="N", help="How many GPUs there are, or inf.")
 @click.option("--intensity", metavar="FILE", help="The grid as it was: start,g_per_kwh, times in UTC.")
 @click.option(

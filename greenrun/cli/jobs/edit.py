@@ -10,6 +10,7 @@ import click
 from greenrun.cli.command import USAGE, Command, LocalError
 from greenrun.cli.jobs.addressing import chosen, complete_jobs, complete_states, selected
 from greenrun.cli.jobs.trial import changed
+from greenrun.cli.option_headings import OF_JOBS
 from greenrun.cli.options import config_path, connect, daemon_options, print_json
 from greenrun.cli.text import submitted_text
 from greenrun.clock import utc_now
@@ -60,7 +61,7 @@ def change_options(command: Decorated) -> Decorated:
     return jobs(everything(states(command)))
 
 
-@click.command("edit", cls=CommandAfterDashes)
+@click.command("edit", cls=CommandAfterDashes, headings=OF_JOBS)
 @change_options
 @daemon_options
 @click.pass_context
@@ -101,7 +102,7 @@ def edit(
     _tell(changed(ask, changes), as_json)
 
 
-@click.command("requeue", cls=CommandAfterDashes)
+@click.command("requeue", cls=CommandAfterDashes, headings=OF_JOBS)
 @change_options
 @click.option("--env", multiple=True, metavar="NAME[=V]", help="The value of a variable that it had; may be repeated.")
 @daemon_options

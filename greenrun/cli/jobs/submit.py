@@ -12,6 +12,7 @@ import click
 
 from greenrun.cli.command import INTERRUPTED, USAGE, Command, LocalError
 from greenrun.cli.jobs.trial import all_refused, submission, submitted
+from greenrun.cli.option_headings import OF_JOBS
 from greenrun.cli.options import config_path, connect, daemon_options, print_json
 from greenrun.cli.text import array_text, instant, printable, reason_text, submitted_text, summed
 from greenrun.clock import utc_now
@@ -40,7 +41,7 @@ def job_options(command: Decorated) -> Decorated:
     return command
 
 
-@click.command("submit", cls=Command, context_settings={"allow_interspersed_args": False})
+@click.command("submit", cls=Command, headings=OF_JOBS, context_settings={"allow_interspersed_args": False})
 @click.argument("command", metavar="[--] COMMAND", nargs=-1, type=click.UNPROCESSED)
 @job_options
 @click.option("--file", metavar="FILE", help="Submit all jobs of a TOML or YAML file (-: standard input), or none.")
