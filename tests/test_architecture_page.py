@@ -20,6 +20,7 @@ OUTSIDE = {
     "clock",
     "procfs",
     "submitit",
+    "tracking",
     "packaged",
     "training",
 }  # modules that nearly everybody needs; the diagram leaves them out
