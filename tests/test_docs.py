@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +14,8 @@ from prometheus_client.metrics_core import Metric
 
 from greenrun.cli import command
 from greenrun.cli.app import COMMANDS, load
-from greenrun.config import load_config
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.stability import MOST_PUT_OFFS
-from greenrun.providers import open_provider
 from greenrun.providers.kinds import BUILT_IN
 from tests.conftest import require
 from tests.documents import ROOT, text
@@ -130,17 +127,6 @@ def test_every_reason_is_documented_once() -> None:
 # what the documents tell their reader to do
 
 
-def test_the_readme_s_trace_and_settings_are_good(tmp_path: Path) -> None:
-    script = next(block for block in blocks("README.md", "sh") if block.startswith("python3 > grid.csv"))
-    code = script.split("\n", 1)[1].rsplit("END", 1)[0]
-    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGS_S, check=True)
-    (tmp_path / "grid.csv").write_text(made.stdout, encoding="utf-8")
-    (tmp_path / "greenrun.toml").write_text(blocks("README.md", "toml")[0], encoding="utf-8")
-    config = load_config(tmp_path / "greenrun.toml", {})
-    opened = open_provider("trace", config.provider["trace"], lambda key: config.provider["trace"].replay.at)
-    assert (config.grid.zone, opened.label) == ("SYNTHETIC", "synthetic")
-
-
 def test_how_often_a_job_may_be_put_off_is_in_the_docs() -> None:
     assert f"After {MOST_PUT_OFFS} times it keeps" in text("docs/reasons.md")
     assert f"after {MOST_PUT_OFFS} of them it keeps" in text("docs/cli.md")
@@ -206,6 +192,11 @@ def test_the_paths_that_a_document_names_exist(path: Path) -> None:
 def test_every_page_is_in_the_index_once() -> None:
     pages = sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.name != "README.md")
     assert sorted(re.findall(r"^- \[[\w./-]+\]\(([\w-]+\.md)\): ", text("docs/README.md"), re.MULTILINE)) == pages
+
+
+def test_every_tutorial_is_listed() -> None:
+    pages = sorted(f"tutorials/{path.name}" for path in (ROOT / "docs" / "tutorials").glob("*.md"))
+    assert sorted(re.findall(r"\((tutorials/.+\.md)\)", text("docs/README.md"))) == pages
 
 
 def test_every_decision_is_listed() -> None:
