@@ -61,6 +61,15 @@ TELEMETRY = Telemetry(
 READABLE = MeterHealth(
     devices=(DeviceHealth(device="GPU-1", is_up=True, troubles={"gap": 0}, telemetry=TELEMETRY),), lag_s=0.5
 )
+RUN = Run(
+    id=7,
+    job_id=1,
+    number=1,
+    token="t",
+    devices=("GPU-1",),
+    claimed_at=NOW - HOUR,
+    started_at=NOW - HOUR,
+)
 CLEANEST = because(ReasonCode.CLEANEST_WINDOW, window="93 g/kWh", below="41 % below now")
 
 

@@ -8,22 +8,12 @@ import pytest
 
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
-from greenrun.core.jobs.job import Anomaly, Outcome, Run, State
+from greenrun.core.jobs.job import Anomaly, Outcome, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.jobs.runs.anomalies import AnomalyEpisode
 from greenrun.core.planning.model import Plan, Waiting
 from greenrun.executors.log_file import MARK
-from tests.api.fakes import ADA, BOB, CLEANEST, HOUR, NOW, ROOT, World, forecast, placed, spec, stored
-
-RUN = Run(
-    id=7,
-    job_id=1,
-    number=1,
-    token="t",
-    devices=("GPU-1",),
-    claimed_at=NOW - HOUR,
-    started_at=NOW - HOUR,
-)
+from tests.api.fakes import ADA, BOB, CLEANEST, HOUR, NOW, ROOT, RUN, World, forecast, placed, spec, stored
 
 
 def test_a_run_carries_what_the_books_have_of_it_and_null_for_what_they_have_not(world: World) -> None:

@@ -12,8 +12,7 @@ from greenrun.api.paging import cursor_of
 from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.trail import EventKind, NewEvent
 from greenrun.executors.log_file import Log, parts
-from tests.api.fakes import ADA, NOW, World, stored
-from tests.api.test_jobs import RUN
+from tests.api.fakes import ADA, NOW, RUN, World, stored
 from tests.patience import HANGS_S
 
 
