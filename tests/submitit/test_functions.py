@@ -23,13 +23,6 @@ from greenrun.submitit import (
 from greenrun.submitit.own_pickles import CALL, NotOwn, dumps, write_pickle
 from greenrun.submitit.run_function import main
 from tests.fake_api import Asked, FakeApi, problem, serving
-from tests.system.harness import short_folder
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_folder() as made:
-        yield made
 
 
 @pytest.fixture
