@@ -93,6 +93,7 @@ BREACHES = [
     Breach("only the store knows SQL", "daemon.daemon", "from sqlalchemy.orm import Session", "sqlalchemy"),
     Breach("only the store knows SQL", "cli.serve", LAZY.format("import alembic"), "alembic"),
     Breach("only providers ask over HTTP", "grid.backfill", "import httpx", "httpx"),
+    Breach("only these speak TLS", "grid.backfill", "import ssl", "ssl"),
     Breach("only the client speaks HTTP by h11", "api.server", "import h11", "h11"),
     Breach("only the systemd executor speaks D-Bus", "daemon.systemd", LAZY.format("import jeepney"), "jeepney"),
     Breach("only these open sockets", "engine.zone", "import socket", "socket"),

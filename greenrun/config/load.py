@@ -149,7 +149,8 @@ def _rooted(tables: _Tables, folder: Path) -> _Tables:
     for key in _FILE_PATHS:
         section, name = key.split(".")
         _change_text(table(tables, section), name, lambda text: str(rooted(text, folder)))
-    _change_text(table(tables, "reports"), "folder", lambda text: text and str(rooted(text, folder)))  # "" is none
+    for section, name in (("reports", "folder"), ("api", "tls_certificate"), ("api", "tls_key")):
+        _change_text(table(tables, section), name, lambda text: text and str(rooted(text, folder)))  # "" is none
     for meter in table(table(tables, "devices"), "external").values():
         _change_text(meter, "header_file", lambda text: str(rooted(text, folder)))
     for hook in table(tables, "notify").values():

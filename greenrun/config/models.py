@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     SerializeAsAny,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -132,20 +133,39 @@ def _on_this_machine(address: Address | None) -> Address | None:
     return address
 
 
+def _given(value: Any) -> Any:
+    return None if value == "" else value
+
+
 class ApiSettings(Section):
     """[api]"""
 
     socket: ExpandedPath = Path(DEFAULT_SOCKET)
     metrics: Annotated[OptionalAddress, AfterValidator(_on_this_machine)] = Address("127.0.0.1", 9753)
     page: bool = True
+    tls_certificate: Annotated[ExpandedPath | None, BeforeValidator(_given)] = None
+    tls_key: Annotated[ExpandedPath | None, BeforeValidator(_given)] = None
     tcp: OptionalAddress = None
     hosts: Names = ()
 
+    @field_validator("tls_key")
+    @classmethod
+    def _is_of_a_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if "tls_certificate" in info.data and (key is None) != (info.data["tls_certificate"] is None):
+            raise ValueError("tls_certificate and tls_key belong together: name both files, or neither")
+        return key
+
     @field_validator("tcp")
     @classmethod
-    def _needs_tokens(cls, address: Address | None) -> Address | None:
-        if address is not None:
-            raise ValueError('the API over TCP needs tokens, which this version does not have yet; leave it ""')
+    def _is_safe_for_others(cls, address: Address | None, info: ValidationInfo) -> Address | None:
+        key = info.data.get("tls_key")
+        if address is None and key is not None:
+            raise ValueError("tls_certificate and tls_key are for tcp, which is not set: name an address for it")
+        if address is not None and not address.is_loopback and key is None:
+            raise ValueError(
+                f"other machines can reach {address}, and without TLS whoever is between could read tokens and act with "
+                f"them: name tls_certificate and tls_key, or listen on 127.0.0.1:{address.port} and use `ssh -L`"
+            )
         return address
 
 

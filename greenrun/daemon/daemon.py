@@ -14,6 +14,7 @@ import structlog
 from greenrun import __version__
 from greenrun.api.app import create_app, create_tcp_app
 from greenrun.api.service import Preview, Submitted
+from greenrun.api.serving.certificates import Certificates
 from greenrun.api.serving.server import ServerHandle, bind_tcp, serve_in_thread
 from greenrun.api.serving.unix_socket import bind_unix, place_of, remove_own
 from greenrun.api.sign_in.entrance import Entrance
@@ -101,7 +102,7 @@ class Daemon:
     def __init__(self, config: Config, parts: ExitStack) -> None:
         self._config = config
         self._started_at = utc_now()
-        self._descriptors = Descriptors(has_tcp=bool(config.api.metrics))
+        self._descriptors = Descriptors(has_tcp=bool(config.api.metrics or config.api.tcp))
         self._last_tick_at: datetime | None = None
         self._turn = threading.RLock()  # held by whoever calls the engine
         self._server: ServerHandle | None = None
@@ -153,6 +154,12 @@ class Daemon:
         parts.callback(self._close_unix)
         self._tcp = bind_tcp(str(self._config.api.metrics)) if self._config.api.metrics else None
         parts.callback(self._tcp.close if self._tcp else lambda: None)
+        api = self._config.api
+        self._certificates = (
+            Certificates(api.tls_certificate, api.tls_key) if api.tls_certificate and api.tls_key else None
+        )
+        self._others = bind_tcp(str(api.tcp), loopback_only=not self._certificates, setting="tcp") if api.tcp else None
+        parts.callback(self._others.close if self._others else lambda: None)
 
     def _open(self, parts: ExitStack) -> None:
         """Open the store, the executor, the meter and the providers."""
@@ -225,6 +232,7 @@ class Daemon:
         self._note(EventKind.DAEMON_STARTED, version=__version__)
         log.info(
             "ready", version=__version__, socket=str(self._config.api.socket), metrics_port=self._server.tcp_port,
+            tcp_port=self._server.others_port,
             zone=self._config.grid.zone, devices=[device.id for device in self._meter.devices()],
             emulated=any(device.emulated for device in self._meter.devices()),
         )  # fmt: skip
@@ -247,6 +255,12 @@ class Daemon:
         else:
             log.info("stopped", jobs_left_running=left)
             self._note(EventKind.DAEMON_STOPPED, running=left)
+
+    def renew_certificates(self) -> None:
+        """Read the certificate of the TLS listener again; raise ConfigError, and then the one before holds."""
+        if self._certificates is not None:
+            self._certificates.reload()
+            log.info("certificate read again", path=str(self._config.api.tls_certificate))
 
     def _release_power_limits(self) -> None:
         """Restore power limits, which nobody would while no daemon runs; what cannot be is left for the next start."""
@@ -457,9 +471,11 @@ class Daemon:
         registry = registry_of(collector)
         settings = api_settings(self._config)
         entrance = Entrance(self._store.credentials, utc_now, place=f"{host_name()}:{self._config.api.socket}")
-        entrance.addresses = page_addresses(self._tcp.getsockname()[:2] if self._tcp else None)
+        entrance.addresses = page_addresses(self._config, self._tcp, self._others)
         app = create_app(self._store, self, settings, registry, entrance=entrance)
         tcp_app = create_tcp_app(self._store, self, settings, registry, entrance=entrance)
         if self._config.api.page:
             add_page(tcp_app)
-        return serve_in_thread(app, self._unix, tcp_app, self._tcp)
+        tls = self._certificates.context if self._certificates else None
+        others = (self._others, tls) if self._others else None
+        return serve_in_thread(app, self._unix, tcp_app, self._tcp, others=others)

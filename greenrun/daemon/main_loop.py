@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import structlog
@@ -80,14 +81,14 @@ def _serve_with(config: Config, asked: Asked, is_up: threading.Event) -> Config 
         collect_seldom()
         is_up.set()
         notify("READY=1")
-        new = _next_settings(config, asked)
+        new = _next_settings(config, asked, daemon.renew_certificates)
         notify("STOPPING=1" if new is None else "RELOADING=1")
         daemon.stop()
     return new
 
 
-def _next_settings(config: Config, asked: Asked) -> Config | None:
-    """Wait for other settings that can be used, or for the end (None)."""
+def _next_settings(config: Config, asked: Asked, renew: Callable[[], None]) -> Config | None:
+    """Wait for other settings that can be used, or for the end (None); with the same ones `renew` certificates."""
     while True:
         asked.anything.wait()
         asked.anything.clear()
@@ -97,6 +98,8 @@ def _next_settings(config: Config, asked: Asked) -> Config | None:
             asked.reloads = False
             try:
                 new = read_again(config)
+                if new is None:
+                    renew()
             except ConfigError as exc:
                 _keep(exc)
                 continue

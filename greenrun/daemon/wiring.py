@@ -4,7 +4,9 @@ import os
 import platform
 from collections.abc import Sequence
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from greenrun.api.identity import operators
 from greenrun.api.service import ServiceSettings
@@ -40,6 +42,9 @@ from greenrun.reports.identity import Place
 from greenrun.reports.monthly import MonthlyReports, MonthlyReportSettings
 from greenrun.reports.uncertainty import Widths
 from greenrun.store import Store
+
+if TYPE_CHECKING:
+    from socket import socket
 
 
 def open_providers(config: Config, store: Store) -> OpenProviders:
@@ -150,9 +155,15 @@ def api_settings(config: Config) -> ServiceSettings:
     )
 
 
-def page_addresses(local: tuple[str, int] | None) -> tuple[str, ...]:
+def page_addresses(config: Config, local: "socket | None", others: "socket | None") -> tuple[str, ...]:
     """Return the addresses at which the page is to be opened, those on this machine first."""
-    return (f"http://{Address(*local)}",) if local else ()
+    found = [f"http://{Address(*local.getsockname()[:2])}"] if local else []
+    if others is not None:
+        host, port = others.getsockname()[:2]
+        scheme = "https" if config.api.tls_key else "http"
+        name = config.api.hosts[0] if config.api.hosts else host_name() if ip_address(host).is_unspecified else host
+        found.append(f"{scheme}://{Address(name, port)}")
+    return tuple(found)
 
 
 def resource_rules(config: Config) -> ResourceRules:

@@ -201,7 +201,7 @@ def test_all_problems_are_told_at_once_by_key_path(file: Path) -> None:
         [api]
         metrics = "0.0.0.0:1"
         socket = 3.5
-        tcp = "127.0.0.1:80"
+        tcp = "0.0.0.0:80"
         [devices]
         meter = ["nvlm"]
         pue = 0.9

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+import ssl
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -29,7 +30,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _log = structlog.get_logger("greenrun.api")
 
 
-def bind_tcp(address: str, *, loopback_only: bool = True) -> socket.socket:
+def bind_tcp(address: str, *, loopback_only: bool = True, setting: str = "metrics") -> socket.socket:
     """Return a listening socket at `HOST:PORT` (port 0: any free one); raise ConfigError when it cannot be had."""
     host, port = _split(address)
     if loopback_only and host not in _LOOPBACK:
@@ -45,7 +46,7 @@ def bind_tcp(address: str, *, loopback_only: bool = True) -> socket.socket:
     except OSError as exc:
         listener.close()
         why = "is in use" if exc.errno == errno.EADDRINUSE else f"cannot be had ({exc})"
-        raise ConfigError(f"{address} {why}: set [api] metrics to another address, or to an empty one.") from exc
+        raise ConfigError(f"{address} {why}: set [api] {setting} to another address, or to an empty one.") from exc
     return listener
 
 
@@ -57,7 +58,10 @@ def _split(address: str) -> tuple[str, int]:
 
 
 class ServerHandle:
-    """The running servers, in one thread with one event loop. `tcp_port` is that of the metrics, None when off."""
+    """The running servers, in one thread with one event loop.
+
+    `tcp_port` is that of the metrics, `others_port` that of `[api] tcp`; None when off.
+    """
 
     def __init__(self, app: FastAPI, uds_socket: socket.socket) -> None:
         self._app = app
@@ -65,6 +69,7 @@ class ServerHandle:
         self._place = place_of(self.path)
         self._group = uds_socket.group if isinstance(uds_socket, Listener) else None
         self.tcp_port: int | None = None
+        self.others_port: int | None = None
         self._unix = _Server(app, PeerProtocol, uds_socket)
         self._servers = [self._unix]
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -127,6 +132,11 @@ class ServerHandle:
         self.tcp_port = listener.getsockname()[1]
         self._servers.append(_Server(app, protocol, listener))
 
+    def serve_others(self, app: FastAPI, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Serve this app on a second TCP socket, by TLS where there is a context; to be called before the start."""
+        self.others_port = listener.getsockname()[1]
+        self._servers.append(_Server(app, BoundedProtocol, listener, tls))
+
     def start(self) -> None:
         """Start to serve, and return once all answer; raise GreenrunError."""
         self._thread.start()
@@ -164,8 +174,17 @@ class ServerHandle:
                     server.listener.close()
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """A loop that waits for the beginning of TLS no longer than for a request's head."""
+
+    async def create_server(self, *args: Any, **more: Any) -> asyncio.Server:
+        if more.get("ssl"):
+            more["ssl_handshake_timeout"] = BoundedProtocol.head_s
+        return await super().create_server(*args, **more)
+
+
 def _new_loop() -> asyncio.AbstractEventLoop:
-    return asyncio.SelectorEventLoop(PollInParts())  # which takes no descriptor, and connections are few
+    return _Loop(PollInParts())  # which takes no descriptor, and connections are few
 
 
 def _tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -184,15 +203,18 @@ def serve_in_thread(
     tcp_socket: socket.socket | None,
     *,
     tcp_protocol: type[BoundedProtocol] = BoundedProtocol,
+    others: tuple[socket.socket, ssl.SSLContext | None] | None = None,
 ) -> ServerHandle:
-    """Serve `app` on the unix socket and `metrics_app` on the TCP socket; return once both answer.
+    """Serve `app` on the unix socket and `metrics_app` on the TCP sockets; return once all answer.
 
-    Both sockets are listening ones, and are closed when the server stops. `tcp_protocol` limits the connections for
-    the metrics.
+    The sockets are listening ones, and are closed when the server stops; that for `others` may have a TLS context.
+    `tcp_protocol` limits the connections for the metrics.
     """
     handle = ServerHandle(app, uds_socket)
     if tcp_socket is not None:
         handle.serve_metrics(metrics_app, tcp_socket, tcp_protocol)
+    if others is not None:
+        handle.serve_others(metrics_app, *others)
     handle.start()
     return handle
 
@@ -200,8 +222,14 @@ def serve_in_thread(
 class _Server(uvicorn.Server):
     """A uvicorn server that says when it answers. (Signals are the daemon's: outside the main thread it sets none.)"""
 
-    def __init__(self, app: FastAPI, protocol: type[BoundedProtocol], listener: socket.socket) -> None:
-        super().__init__(_config(app, protocol))
+    def __init__(
+        self,
+        app: FastAPI,
+        protocol: type[BoundedProtocol],
+        listener: socket.socket,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__(_config(app, protocol, tls))
         self.listener = listener
         if isinstance(listener, Listener):
             listener.most = protocol.most + 1  # the one more makes room for itself
@@ -217,8 +245,18 @@ class _Server(uvicorn.Server):
         self._answers.set()
 
 
-def _config(app: FastAPI, protocol: type[BoundedProtocol]) -> uvicorn.Config:
-    return uvicorn.Config(
+class _Config(uvicorn.Config):
+    """Settings of uvicorn with a TLS context that is made, and renewed, elsewhere."""
+
+    tls: ssl.SSLContext | None = None
+
+    def load(self) -> None:
+        super().load()
+        self.ssl = self.tls
+
+
+def _config(app: FastAPI, protocol: type[BoundedProtocol], tls: ssl.SSLContext | None) -> uvicorn.Config:
+    config = _Config(
         app,
         http=protocol,
         ws="none",
@@ -232,3 +270,5 @@ def _config(app: FastAPI, protocol: type[BoundedProtocol]) -> uvicorn.Config:
         timeout_keep_alive=30,
         timeout_graceful_shutdown=int(_STOP_S),
     )
+    config.tls = tls
+    return config

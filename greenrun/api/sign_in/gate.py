@@ -2,6 +2,8 @@
 
 import hmac
 from collections.abc import Mapping
+from contextlib import suppress
+from ipaddress import ip_address
 from urllib.parse import parse_qs, urlsplit
 
 from fastapi.concurrency import run_in_threadpool
@@ -25,6 +27,7 @@ SIGN_IN = "/sign-in"
 FETCHED_AHEAD = ("sec-purpose", "purpose", "x-moz")  # headers in which a browser says that nobody looks yet
 _FORM = "application/x-www-form-urlencoded"
 _MOST_FORM_BYTES = 64 * 1024
+_FOR_ANYBODY = (SIGN_IN, "/healthz", "/readyz")
 _OWN_PAGES = ("same-origin", "none")  # of Sec-Fetch-Site: a page of ours, or the address bar
 _ALWAYS = {
     "x-content-type-options": "nosniff",
@@ -114,7 +117,7 @@ class _Look:
         if isinstance(shown, Response):
             return shown
         if shown is None:
-            return self._unknown(f"Nobody is known who asks. {_HOW}") if self._is_api else None
+            return self._unknown(f"Nobody is known who asks. {_HOW}") if self._is_api or self._is_far else None
         if refusal := await self._not_allowed(shown):
             return refusal
         put_beside(self._request.scope, shown)
@@ -200,6 +203,13 @@ class _Look:
 
     def _unknown(self, detail: str) -> Response:
         return problem(401, "not signed in", detail, headers={"WWW-Authenticate": 'Bearer realm="greenrun"'})
+
+    @property
+    def _is_far(self) -> bool:
+        """Whether another machine asks for what is shown to anybody on this one alone, as metrics are."""
+        with suppress(ValueError):
+            return not ip_address(self._address).is_loopback and self._request.url.path not in _FOR_ANYBODY
+        return False
 
     @property
     def _address(self) -> str:
