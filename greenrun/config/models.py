@@ -163,8 +163,8 @@ class ApiSettings(Section):
             raise ValueError("tls_certificate and tls_key are for tcp, which is not set: name an address for it")
         if address is not None and not address.is_loopback and key is None:
             raise ValueError(
-                f"other machines can reach {address}, and without TLS whoever is between could read tokens and act with "
-                f"them: name tls_certificate and tls_key, or listen on 127.0.0.1:{address.port} and use `ssh -L`"
+                f"other machines can reach {address}, and without TLS whoever is between could read tokens and act "
+                f"with them: name tls_certificate and tls_key, or listen on 127.0.0.1:{address.port} and use `ssh -L`"
             )
         return address
 

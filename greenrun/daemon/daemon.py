@@ -21,6 +21,7 @@ from greenrun.api.sign_in.entrance import Entrance
 from greenrun.clock import utc_now
 from greenrun.config import Config
 from greenrun.config.devices import meter_settings
+from greenrun.config.values import Address
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.conditions import STALLED_AFTER, Condition, standing_still
 from greenrun.core.energy.model import BOOKED, gpus
@@ -471,7 +472,9 @@ class Daemon:
         registry = registry_of(collector)
         settings = api_settings(self._config)
         entrance = Entrance(self._store.credentials, utc_now, place=f"{host_name()}:{self._config.api.socket}")
-        entrance.addresses = page_addresses(self._config, self._tcp, self._others)
+        entrance.addresses = page_addresses(
+            self._config, *(Address(*each.getsockname()[:2]) if each else None for each in (self._tcp, self._others))
+        )
         app = create_app(self._store, self, settings, registry, entrance=entrance)
         tcp_app = create_tcp_app(self._store, self, settings, registry, entrance=entrance)
         if self._config.api.page:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from greenrun.api.identity import operators
 from greenrun.api.service import ServiceSettings
@@ -42,9 +41,6 @@ from greenrun.reports.identity import Place
 from greenrun.reports.monthly import MonthlyReports, MonthlyReportSettings
 from greenrun.reports.uncertainty import Widths
 from greenrun.store import Store
-
-if TYPE_CHECKING:
-    from socket import socket
 
 
 def open_providers(config: Config, store: Store) -> OpenProviders:
@@ -155,14 +151,13 @@ def api_settings(config: Config) -> ServiceSettings:
     )
 
 
-def page_addresses(config: Config, local: "socket | None", others: "socket | None") -> tuple[str, ...]:
-    """Return the addresses at which the page is to be opened, those on this machine first."""
-    found = [f"http://{Address(*local.getsockname()[:2])}"] if local else []
+def page_addresses(config: Config, local: Address | None, others: Address | None) -> tuple[str, ...]:
+    """Return the addresses at which the page is to be opened, where it is served for this machine and for others."""
+    found = [f"http://{local}"] if local else []
     if others is not None:
-        host, port = others.getsockname()[:2]
-        scheme = "https" if config.api.tls_key else "http"
-        name = config.api.hosts[0] if config.api.hosts else host_name() if ip_address(host).is_unspecified else host
-        found.append(f"{scheme}://{Address(name, port)}")
+        is_any = ip_address(others.host).is_unspecified
+        name = config.api.hosts[0] if config.api.hosts else host_name() if is_any else others.host
+        found.append(f"{'https' if config.api.tls_key else 'http'}://{Address(name, others.port)}")
     return tuple(found)
 
 
