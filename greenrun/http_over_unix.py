@@ -30,8 +30,9 @@ def exchange(
     content: bytes,
     most_bytes: int,
     write: Callable[[bytes], object] | None = None,
+    tell: Callable[[Mapping[str, str]], object] | None = None,
 ) -> tuple[int, bytes]:
-    """Send one request and return the answer's status and body.
+    """Send one request and return the answer's status and body; `tell` gets its headers, named in lower case.
 
     With `write`, the body of an answer that is no error goes there a piece at a time, and is not returned.
     Raise OSError as the socket does (TimeoutError after its time), EndedEarly, NotHttp, or TooLong for a body longer
@@ -47,13 +48,17 @@ def exchange(
     with suppress(BrokenPipeError, ConnectionResetError):  # it may have refused a body without reading all of it
         connected.sendall((request or b"") + (body or b""))
     try:
-        return _answer(connection, connected, most_bytes, write)
+        return _answer(connection, connected, most_bytes, write, tell)
     except h11.RemoteProtocolError as exc:
         raise NotHttp(str(exc)) from exc
 
 
 def _answer(
-    connection: h11.Connection, connected: socket.socket, most_bytes: int, write: Callable[[bytes], object] | None
+    connection: h11.Connection,
+    connected: socket.socket,
+    most_bytes: int,
+    write: Callable[[bytes], object] | None,
+    tell: Callable[[Mapping[str, str]], object] | None,
 ) -> tuple[int, bytes]:
     status, length, has_ended = 0, 0, False
     parts: list[bytes] = []
@@ -71,6 +76,7 @@ def _answer(
             connection.receive_data(received)
         elif isinstance(event, h11.Response):
             status = event.status_code
+            (tell or len)({name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers})
             take = write if write and status < _ERRORS else parts.append
         elif isinstance(event, h11.Data):
             length += len(event.data)

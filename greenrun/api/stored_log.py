@@ -21,7 +21,7 @@ _KEPT = re.compile(rb"; the (\d+) bytes before this line are in .*?(?:, and (\d+
 _DROPPED = re.compile(rb"; all before this line, (\d+) bytes, was dropped")
 
 
-class LogPiece(NamedTuple):
+class ReadLog(NamedTuple):
     """What was read of a log: from `start` on; `oldest` is the first byte that is still there, `end` is behind it."""
 
     data: bytes
@@ -42,7 +42,7 @@ class _Part(NamedTuple):
         return os.pread(self.descriptor, last - first, first - self.start) if last > first else b""
 
 
-def read_log(path: Path, most_bytes: int, offset: int | None = None) -> LogPiece:
+def read_log(path: Path, most_bytes: int, offset: int | None = None) -> ReadLog:
     """Return `most_bytes` of a log at most: from `offset` on, or where that is None its end.
 
     Raise JobNotFound when it is gone, StoreError when it cannot be read.
@@ -51,7 +51,7 @@ def read_log(path: Path, most_bytes: int, offset: int | None = None) -> LogPiece
         oldest, end = parts[0].start, parts[-1].start + parts[-1].size
         start = max(end - most_bytes if offset is None else offset, oldest)
         data = b"".join(part.read(start, start + most_bytes) for part in parts)
-        return LogPiece(data, start, oldest, end)
+        return ReadLog(data, start, oldest, end)
 
 
 @contextmanager

@@ -1,4 +1,12 @@
-"""Clients of the daemon's API: `ApiClient` answers with its JSON, as the command line needs it."""
+"""Clients of the daemon's API: `Client` for people who program, and below it `ApiClient`, which answers with its JSON.
+
+    client = greenrun.Client()
+    job = client.submit(["python", "train.py"], gpus=1, finish_by="tomorrow 9am")
+
+`Client` and what it answers are loaded when they are asked for: the command line needs `ApiClient` alone.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from greenrun.client.api_client import MAX_LOG_BYTES, Answer, ApiClient
 from greenrun.client.client_errors import (
@@ -10,12 +18,28 @@ from greenrun.client.client_errors import (
     NotReachable,
     OutOfStorage,
     RequestRefused,
+    StillUnfinished,
     error_of,
 )
 
+if TYPE_CHECKING:
+    from greenrun.client.public_client import Client as Client
+    from greenrun.client.submitted_job import Job as Job
+
 __all__ = [
-    "MAX_LOG_BYTES", "Answer", "ApiClient", "BadAnswer", "Client", "ClientError", "Forbidden", "NoAnswer", "NotFound",
-    "NotReachable", "OutOfStorage", "RequestRefused", "error_of",
+    "MAX_LOG_BYTES", "Answer", "ApiClient", "BadAnswer", "Client", "ClientError", "Forbidden", "Job", "NoAnswer",
+    "NotFound", "NotReachable", "OutOfStorage", "RequestRefused", "StillUnfinished", "error_of",
 ]  # fmt: skip
 
-Client = ApiClient
+
+def __getattr__(name: str) -> Any:
+    """Load the typed client when it is asked for."""
+    if name == "Client":
+        from greenrun.client.public_client import Client
+
+        return Client
+    if name == "Job":
+        from greenrun.client.submitted_job import Job
+
+        return Job
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
 from greenrun.client.client_errors import (
@@ -24,6 +24,15 @@ Answer = dict[str, Any]
 _PATIENCE_S = 600.0  # a source is asked up to three times, each within its own time-out
 _MAX_KEY_CHARACTERS = 255
 MAX_LOG_BYTES = 16 << 20  # the most that the daemon gives of a log
+
+
+class LogPiece(NamedTuple):
+    """A piece of a log, where it begins, how long the log is, and whether the run has ended and nothing follows."""
+
+    data: bytes
+    offset: int
+    end: int
+    has_ended: bool
 
 
 class ApiClient:
@@ -83,6 +92,21 @@ class ApiClient:
         query = {"run": run, "bytes": size}
         return request_bytes(self.socket, self.timeout_s, f"/v1/jobs/{job_id}/logs", query)
 
+    def log_piece(
+        self, job_id: int, run: int | None = None, offset: int = 0, wait_s: float = 0, size: int = MAX_LOG_BYTES
+    ) -> LogPiece:
+        """Return `size` bytes of a log at most from `offset` on; wait until there are any, or the run ends."""
+        query = {"run": run, "bytes": size, "offset": offset, "wait_s": wait_s or None}
+        told: dict[str, str] = {}
+        limit_s = self.timeout_s + wait_s
+        data = request_bytes(self.socket, limit_s, f"/v1/jobs/{job_id}/logs", query, told.update)
+        return LogPiece(
+            data,
+            int(told["greenrun-log-offset"]),
+            int(told["greenrun-log-end"]),
+            told["greenrun-log-ended"] == "true",
+        )
+
     def explain(self, job_id: int) -> Answer:
         """Return why the job is where it is, as sentences and numbers."""
         return cast(Answer, self._get(f"/v1/jobs/{job_id}/explain"))
@@ -138,17 +162,20 @@ class ApiClient:
         until: str | None = None,
         user: str | None = None,
         kinds: Sequence[str] = (),
+        wait_s: float = 0,
     ) -> list[Answer]:
         """Return what happened to these jobs, or to all and to the daemon: the latest `limit` events, in order.
 
         With `after` the first ones behind the event of that id: who goes on from there misses none. With `user` and
-        `kinds` only what this user did, and only events of these kinds.
+        `kinds` only what this user did, and only events of these kinds. With `after` and `wait_s` the daemon waits for
+        the next event, and answers with none after so many seconds.
         """
         query = {
             "job": list(job_ids), "since": since, "until": until, "after": after, "limit": limit, "user": user,
-            "kind": list(kinds),
+            "kind": list(kinds), "wait_s": wait_s or None,
         }  # fmt: skip
-        return cast(list[Answer], self._get("/v1/events", query))
+        patient = ApiClient(self.socket, self.timeout_s + wait_s)
+        return cast(list[Answer], patient._get("/v1/events", query))
 
     def edit(self, job_id: int, changes: Mapping[str, object]) -> Answer:
         """Change fields of a job that has not ended (None: the default), if it can be run like that; return it."""

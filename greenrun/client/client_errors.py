@@ -54,6 +54,10 @@ class OutOfStorage(ClientError):
     """The daemon has no space to store it durably (507); nothing was accepted."""
 
 
+class StillUnfinished(ClientError, TimeoutError):
+    """A job was waited for, and has not finished in that time; it goes on."""
+
+
 class BadAnswer(ClientError):
     """What answered on the socket does not speak greenrun's API."""
 

@@ -44,9 +44,15 @@ def request(
     return status, answer
 
 
-def request_bytes(path: Path, timeout_s: float, target: str, query: Mapping[str, object]) -> bytes:
-    """Ask for what is not JSON, and return it; raise a ClientError as `request` does."""
-    status, raw = _exchange(path, timeout_s, "GET", target + _query_text(query), None, {})
+def request_bytes(
+    path: Path,
+    timeout_s: float,
+    target: str,
+    query: Mapping[str, object],
+    tell: Callable[[Mapping[str, str]], object] | None = None,
+) -> bytes:
+    """Ask for what is not JSON, and return it; `tell` gets the headers. Raise a ClientError as `request` does."""
+    status, raw = _exchange(path, timeout_s, "GET", target + _query_text(query), None, {}, tell=tell)
     if status >= 400:
         raise error_with_status(status, _decoded(raw, status, path))
     return raw
@@ -60,6 +66,7 @@ def _exchange(
     content: bytes | None,
     headers: Mapping[str, str],
     write: Callable[[bytes], object] | None = None,
+    tell: Callable[[Mapping[str, str]], object] | None = None,
 ) -> tuple[int, bytes]:
     asks = method == "POST"
     try:
@@ -68,7 +75,14 @@ def _exchange(
             connected.connect(str(path))
             _check_owner(connected, path)
             return exchange(
-                connected, method, target, headers, content or b"", _most_bytes(target), write and _told_apart(write)
+                connected,
+                method,
+                target,
+                headers,
+                content or b"",
+                _most_bytes(target),
+                write and _told_apart(write),
+                tell,
             )
     except _NotWritten as exc:
         raise exc.error from exc

@@ -1,12 +1,14 @@
 """The pages on the HTTP API and the Python client name what there is, and their examples work."""
 
+import ast
 import inspect
+import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,9 @@ from greenrun.api.app import create_tcp_app
 from greenrun.api.problems import TITLES
 from greenrun.api.serving.server import serve_in_thread
 from greenrun.api.serving.unix_socket import bind_unix
-from greenrun.client import ApiClient, ClientError, client_errors
+from greenrun.client import ClientError, client_errors
+from greenrun.client.public_client import Client
+from greenrun.client.submitted_job import Job
 from tests.api.fakes import NOW, World
 from tests.api.reference import BEGIN, END, chapter, openapi
 from tests.conftest import require
@@ -90,30 +94,50 @@ def test_the_examples_with_curl_work(world: World, socket: Path) -> None:
 
 
 def test_every_method_of_the_client_is_in_its_page_as_it_is() -> None:
-    methods = {name: found for name, found in vars(ApiClient).items() if inspect.isfunction(found) and name[0] != "_"}
-    forms = [f"{name}{_parameters(found)}" for name, found in methods.items()]
+    forms = [
+        f"{name}({', '.join(_parameters(found))})"
+        for kind in (Client, Job)
+        for name, found in vars(kind).items()
+        if inspect.isfunction(found) and name[0] != "_"
+    ]
     kinds = [
         name for name, found in vars(client_errors).items() if inspect.isclass(found) and issubclass(found, ClientError)
     ]
     assert rows(CLIENT) == [*forms, *(name for name in kinds if name != "ClientError")]
 
 
-def _parameters(function: object) -> str:
-    signature = inspect.signature(function)  # type: ignore[arg-type]
-    given = [
-        name if found.default is found.empty else f"{name}={found.default!r}"
-        for name, found in signature.parameters.items()
-        if name != "self"
-    ]
-    return f"({', '.join(given)})"
+def _parameters(function: Any) -> Iterator[str]:
+    signs = {inspect.Parameter.VAR_KEYWORD: "**", inspect.Parameter.VAR_POSITIONAL: "*"}
+    for name, found in inspect.signature(function).parameters.items():
+        if name != "self":
+            sign = signs.get(found.kind, "")
+            yield f"{sign}{name}" if found.default is found.empty else f"{name}={found.default!r}"
 
 
-def test_the_client_s_example_works(world: World, socket: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", example(CLIENT, "python")],
-        env={"PATH": os.environ["PATH"], "GREENRUN_SOCKET": str(socket)},
-        capture_output=True, text=True, timeout=HANGS_S, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"1 2026-03-02T14:00:00Z {world.scheduler.tried.reason.text}\n"
-    assert world.store.jobs.job(1).held
+def test_the_client_s_example_works(
+    world: World, socket: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GREENRUN_SOCKET", str(socket))
+    exec(example(CLIENT, "python"), {})
+    assert f"1 queued {world.scheduler.tried.reason.text}\n" in capsys.readouterr().out
+    assert not world.store.jobs.job(1).held
+
+
+def test_the_notebook_runs_and_each_answer_shows_itself(
+    world: World, socket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cells run one after the other, as a notebook runs them; what ends a cell is shown, as HTML where it can."""
+    monkeypatch.setenv("GREENRUN_SOCKET", str(socket))
+    cells = json.loads((DOCS / "examples" / "client.ipynb").read_text(encoding="utf-8"))["cells"]
+    names: dict[str, Any] = {}
+    shown = []
+    for cell in (each for each in cells if each["cell_type"] == "code"):
+        *steps, last = ast.parse("".join(cell["source"])).body
+        is_value = isinstance(last, ast.Expr)
+        exec(compile(ast.Module([*steps, *([] if is_value else [last])], []), "notebook", "exec"), names)
+        value = (
+            eval(compile(ast.Expression(last.value), "notebook", "eval"), names) if isinstance(last, ast.Expr) else None
+        )
+        shown.append(value._repr_html_() if hasattr(value, "_repr_html_") else repr(value))
+    assert [job.cancel_requested for job in names["client"].jobs()] == [True] * 5
+    assert [text.count("<div><strong>") for text in shown if text.startswith("<div>")] == [1] * 4

@@ -15,7 +15,7 @@ from greenrun.api.identity import Caller
 from greenrun.api.problems import ProblemOut, refusals
 from greenrun.api.routes.jobs import JobId
 from greenrun.api.service import Service, ServiceDep
-from greenrun.api.stored_log import LogPiece, read_log
+from greenrun.api.stored_log import ReadLog, read_log
 from greenrun.api.strict_route import StrictRoute
 from greenrun.core.errors import JobNotFound
 from greenrun.core.jobs.access import Viewer
@@ -41,7 +41,7 @@ router = APIRouter(prefix="/v1/jobs", route_class=StrictRoute, tags=["jobs"], re
 
 
 class _Read(NamedTuple):
-    piece: LogPiece
+    piece: ReadLog
     has_ended: bool
 
 
