@@ -98,6 +98,14 @@ def test_nothing_on_a_report_is_a_serious_barrier_and_nothing_is_wider_than_the_
     assert shown.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
+@pytest.mark.parametrize("shown", [("light", 1280)], ids=["1280"], indirect=True)
+def test_no_column_is_cut_off_on_a_desk(shown: Page, paths: Mapping[str, Path]) -> None:
+    for name in REPORTS:
+        shown.goto(paths[name].as_uri())
+        cut = "[...document.querySelectorAll('.wide')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.ariaLabel)"
+        assert (name, shown.evaluate(cut)) == (name, [])
+
+
 def test_a_barrier_is_found(shown: Page) -> None:
     """Text that is hardly seen, and a picture without words: what is tried above can fail."""
     shown.set_content(
