@@ -1,7 +1,7 @@
 """The next 48 hours as a chart shows them: the intensity in steps, and below it on the same axis who runs when."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -55,7 +55,7 @@ def chart_data(grid: GridNow, lanes: Sequence[str], bars: Sequence[ScheduleBar],
         "is_fresh": grid.is_fresh,
         "steps": [[iso_text(start), iso_text(end), round(value, 2)] for start, end, value in grid.steps],
         "lanes": list(lanes),
-        "bars": [asdict(bar) for bar in bars],
+        "bars": list(bars),
     }
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi.concurrency import run_in_threadpool
 from pydantic_core import to_json
@@ -18,6 +18,12 @@ LASTS = 60  # seconds; the page then asks again, so that who may see less by now
 _WAIT_S = 1.0  # in which the end of the daemon is noticed
 
 
+class Look(Protocol):
+    """What returns the page as a visitor may see it."""
+
+    def __call__(self, visitor: Viewer | None, *, is_followed: bool = False) -> PageSnapshot: ...
+
+
 class Streams:
     """Counts the streams that are open, of which there are MOST_STREAMS at most."""
 
@@ -31,7 +37,7 @@ class Streams:
 
     async def follow(
         self,
-        snapshot: Callable[[Viewer | None], PageSnapshot],
+        snapshot: Look,
         visitor: Viewer | None,
         known: str,
         is_ending: Callable[[], bool],
@@ -46,7 +52,7 @@ class Streams:
 
 
 async def _events(
-    snapshot: Callable[[Viewer | None], PageSnapshot],
+    snapshot: Look,
     visitor: Viewer | None,
     known: str,
     is_ending: Callable[[], bool],
@@ -58,7 +64,7 @@ async def _events(
             return
         if second % LOOK_EVERY == 0:
             try:
-                latest = await run_in_threadpool(snapshot, visitor)
+                latest = await run_in_threadpool(snapshot, visitor, is_followed=True)
             except StoreError as exc:
                 yield event("trouble", {"text": str(exc)})
                 return

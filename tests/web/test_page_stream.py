@@ -32,7 +32,7 @@ def sent(snapshots: list[PageSnapshot], known: str = "", ends_after: int | None 
     left = iter(snapshots)
     looks = 0
 
-    def look(visitor: object) -> PageSnapshot:
+    def look(visitor: object, *, is_followed: bool = False) -> PageSnapshot:
         nonlocal looks
         looks += 1
         return next(left, snapshots[-1])
@@ -43,9 +43,7 @@ def sent(snapshots: list[PageSnapshot], known: str = "", ends_after: int | None 
     return asyncio.run(collected(look, known, is_ending))
 
 
-async def collected(
-    look: Callable[[Any], PageSnapshot], known: str, is_ending: Callable[[], bool]
-) -> list[tuple[str, str, Any]]:
+async def collected(look: stream.Look, known: str, is_ending: Callable[[], bool]) -> list[tuple[str, str, Any]]:
     found = []
     async for block in stream.Streams().follow(look, None, known, is_ending):
         fields = dict(line.split(": ", 1) for line in block.decode().splitlines() if line and line[0] != ":")
@@ -94,7 +92,7 @@ def test_a_stream_ends_with_the_daemon_and_after_a_while() -> None:
     assert sent([before] * 5, known=before.version, ends_after=1) == []
     looks = []
 
-    def look(visitor: object) -> PageSnapshot:
+    def look(visitor: object, *, is_followed: bool = False) -> PageSnapshot:
         looks.append(visitor)
         return before
 
@@ -103,7 +101,7 @@ def test_a_stream_ends_with_the_daemon_and_after_a_while() -> None:
 
 
 def test_trouble_with_the_store_is_told_and_ends_the_stream() -> None:
-    def look(visitor: object) -> PageSnapshot:
+    def look(visitor: object, *, is_followed: bool = False) -> PageSnapshot:
         raise StoreError("The database is busy.")
 
     assert asyncio.run(collected(look, "", lambda: False)) == [("trouble", "", {"text": "The database is busy."})]
@@ -120,7 +118,7 @@ def test_so_many_pages_are_followed_and_no_more() -> None:
 def test_a_stream_that_ends_is_counted_no_more() -> None:
     async def follow_and_leave() -> tuple[int, int]:
         streams, before = stream.Streams(), changed()[0]
-        events = streams.follow(lambda _: before, None, "", lambda: False)
+        events = streams.follow(lambda _, is_followed=False: before, None, "", lambda: False)
         await anext(events)
         there = streams.open
         await events.aclose()  # type: ignore[attr-defined]
@@ -140,6 +138,17 @@ def test_a_plan_that_changes_moves_the_rows_of_the_queue() -> None:
     change = snapshots.of(viewer).since(before)
     assert change["lists"] == {"queue": ["queued-2", "queued-1"]}
     assert [name for name in change["fragments"] if name.startswith("queued")] == []
+
+
+def test_an_open_page_is_made_again_only_when_something_is_new_and_not_at_once() -> None:
+    """While nothing happens nothing is rendered; who loads the page gets what is new without a pause."""
+    world = busy()
+    snapshots, viewer = Snapshots(world.page.state.service), viewer_of_ada()
+    first = snapshots.of(viewer)
+    assert snapshots.of(viewer) is first
+    world.scheduler.latest = Plan(made_at=NOW, placements=())
+    assert snapshots.of(viewer, is_followed=True) is first
+    assert snapshots.of(viewer).version != first.version
 
 
 def iter_clock() -> Callable[[], Any]:
