@@ -100,12 +100,15 @@ def contained(
     there = {device.id: device for device in devices}
     makers = {there[name].vendor for name in run.devices if name in there}
     workdir = job.spec.workdir
+    mounts = list(dict.fromkeys([workdir, str(checkpoints), str(folder)]))
+    if why := why_not_mounted(mounts):
+        raise ExecutorError(why)
     plan = {
         "engine": engine.name,
         "program": engine.program,
         "image": _for(engine.name, image, workdir),
         "workdir": workdir,
-        "mounts": list(dict.fromkeys([workdir, str(checkpoints), str(folder)])),
+        "mounts": mounts,
         "devices": list(podman_devices(run.devices, devices)) if engine.name == PODMAN else [],
         "gpus": "amd" if "amd" in makers else "nvidia" if run.devices else "",
         "label": run.label,

@@ -14,7 +14,14 @@ from greenrun.core.errors import ExecutorError
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.runs.status import EndedBy
 from greenrun.executors.containers.container_command import APPTAINER, PODMAN, ContainerPlan, environment, passed, words
-from greenrun.executors.containers.engines import ContainerEngine, find_engine, podman_devices, why_not_mounted
+from greenrun.executors.containers.engines import (
+    ContainerEngine,
+    contained,
+    find_engine,
+    podman_devices,
+    why_not_mounted,
+)
+from tests.core.build import T0, job
 from tests.executors.bench import Bench
 from tests.patience import until
 
@@ -136,6 +143,19 @@ def test_the_engine_is_what_the_site_wants_and_what_is_installed(tmp_path: Path)
 def test_a_folder_that_no_engine_can_mount_is_named() -> None:
     assert why_not_mounted(["/a", "/b"]) is None
     assert "/b:c has a colon" in (why_not_mounted(["/a", "/b:c"]) or "")
+
+
+@pytest.mark.parametrize("wrong", ["checkpoints", "folder"])
+def test_a_run_is_not_started_whose_own_folders_no_engine_can_mount(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    (tmp_path / "podman").write_text("#!/bin/sh\n")
+    (tmp_path / "podman").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    run = Run(id=1, job_id=1, number=1, token="t", devices=(), claimed_at=T0)
+    folders = {"checkpoints": Path("/state/checkpoints"), "folder": Path("/state/runs/1"), wrong: Path("/state,old/1")}
+    with pytest.raises(ExecutorError, match="/state,old/1 has a colon or a comma"):
+        contained(run, job(1, container="lab/image"), ContainerEngine.PODMAN, devices=(), **folders)
 
 
 # runs, by an engine that makes no containers
