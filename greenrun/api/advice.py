@@ -25,7 +25,7 @@ _READ_BYTES = 64 * 1024
 _USUAL_FAILURES = (1, 2)  # what Python and the shells end with when something is wrong
 # What a repetition may not change.
 _SAME = (
-    "workdir", "gpus", "gpu_model", "gpu_memory_gib", "memory_gib", "cpus", "io_weight", "interruptible",
+    "workdir", "gpus", "gpu_model", "gpu_memory_gib", "shared", "memory_gib", "cpus", "io_weight", "interruptible",
     "env_file", "time_limit", "project", "priority",
     "retries", "expire", "start_now", "log",
 )  # fmt: skip

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from greenrun.api.job_models import ReasonOut
 from greenrun.api.json_types import RequestInstant, RequestModel, ResponseInstant, ResponseModel, attributes
+from greenrun.core.energy.gpu_parts import board_of
 from greenrun.core.energy.model import Component, Device
 from greenrun.core.jobs.availability import MACHINE, Absence, GpuState
 from greenrun.core.jobs.job import Run
@@ -39,12 +40,16 @@ class DeviceOut(ResponseModel):
     those on it that are not of the run which holds it, as last seen; null where that cannot be told. `idle_power_w` is
     what a GPU draws while nobody holds it, learned of the last 28 days; null until that is known. `power_w` is what it
     drew when it was last asked, in the last seconds; null where it cannot say. `reserved_next` says for whom and when
-    a GPU is reserved next, if it is. Of a job that is hidden from the caller
-    it is only told that the device is `leased`.
+    a GPU is reserved next, if it is. A board that `is_divided` is leased in parts, each of which is `part_of` it and
+    tells no power; it is `leased` while one of them is. `name` is what people call a device. Of a job that is hidden
+    from the caller it is only told that the device is `leased`.
     """
 
     id: str
     index: int
+    name: str
+    part_of: str | None
+    is_divided: bool
     model: str
     kind: Component
     source: str
@@ -129,6 +134,7 @@ def devices_out(
 ) -> list[DeviceOut]:
     """Return the devices with who has them: one of the `live` runs, or somebody outside this daemon."""
     holders = {device: run for run in live for device in run.devices}
+    in_parts = set(map(board_of, holders))
     return [
         _device_out(
             device,
@@ -136,6 +142,7 @@ def devices_out(
             held_elsewhere=elsewhere.get(device.id),
             powers={"idle_power_w": idle_w.get(device.id), "power_w": power_w.get(device.id)},
             state=state_of(device) if device.kind is Component.GPU else None,
+            in_parts=device.is_divided and device.id in in_parts,
         )
         for device in devices
     ]
@@ -148,10 +155,12 @@ def _device_out(
     held_elsewhere: str | None,
     powers: Mapping[str, float | None],
     state: GpuState | None,
+    in_parts: bool,
 ) -> DeviceOut:
     held = [f"held by {held_elsewhere}"] if held_elsewhere else []
     absences = [*(state.absences if state else ()), *(_held(device, text) for text in held)]
-    fields: dict[str, Any] = {"leased": holder is not None}
+    fields: dict[str, Any] = {"leased": holder is not None or in_parts, "name": device.name}
+    fields |= {"part_of": device.within if device.part else None}
     fields |= {"leased_by_job": holder and holder.job_id, "leased_by_run": holder and holder.label}
     fields |= {"held_elsewhere": held_elsewhere, **powers, "unavailable": absences}
     fields |= {"reserved_next": state and state.reserved_next}
@@ -160,4 +169,4 @@ def _device_out(
 
 
 def _held(device: Device, text: str) -> Absence:
-    return Absence(name=f"GPU {device.index}", code=ReasonCode.GPUS_HELD_ELSEWHERE, text=text)
+    return Absence(name=f"GPU {device.name}", code=ReasonCode.GPUS_HELD_ELSEWHERE, text=text)

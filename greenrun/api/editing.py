@@ -132,7 +132,7 @@ def _checked(
     for job in [] if problems else jobs:
         spec, found = _edited(daemon, caller, job, changes, env, now, here)
         if found and job.state not in LIVE:
-            needs = (spec.gpus, spec.gpu_model, spec.gpu_memory_gib)
+            needs = (spec.gpus, spec.gpu_model, spec.gpu_memory_gib, spec.shared)
             if needs not in lacking:
                 lacking[needs] = lacking_gpus(daemon, caller, spec, now)
             found = [*found, *lacking[needs]]

@@ -123,6 +123,20 @@ class JobIn(request_model(JobSpec, _OWN)):  # type: ignore[misc]  # made of what
             raise ValueError("is asked for, but the job needs no GPU: ask for gpus as well, or leave it out")
         return value
 
+    @field_validator("shared")
+    @classmethod
+    def _is_of_one_gpu(cls, value: object, info: ValidationInfo) -> object:
+        if value and info.data.get("gpus", 1) != 1:
+            raise ValueError(f"means a part of one GPU, and the job needs {info.data['gpus']}: leave out one of them")
+        return value
+
+    @field_validator("power_cap")
+    @classmethod
+    def _is_its_own(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None and value != "none" and info.data.get("shared"):
+            raise ValueError("lowers the limit of the whole board, which a shared job has not for itself: leave it out")
+        return value
+
     @field_validator("retry_on")
     @classmethod
     def _is_retried(cls, value: object, info: ValidationInfo) -> object:

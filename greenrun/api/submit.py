@@ -337,7 +337,7 @@ def _all_lacking(
     known: dict[object, list[InputProblem]] = {}
     for index, group in enumerate(groups):
         if group:
-            needs = (group[0].gpus, group[0].gpu_model, group[0].gpu_memory_gib)
+            needs = (group[0].gpus, group[0].gpu_model, group[0].gpu_memory_gib, group[0].shared)
             if needs not in known and len(known) < _MOST_NEEDS:
                 known[needs] = lacking_gpus(daemon, caller, group[0], now)
             yield from _with_index(known.get(needs, ()), index, groups)

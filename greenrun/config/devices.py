@@ -13,6 +13,7 @@ from pydantic_settings import NoDecode
 from greenrun.config.electricity import Clock, Days, Zone
 from greenrun.config.values import Names, parse_names
 from greenrun.core.accounting.weekly import DAY_MIN, Rule, Weekly, parse_clock, parse_days
+from greenrun.core.energy.gpu_parts import MOST_SLOTS, slices_of
 from greenrun.core.formatting import duration_text
 from greenrun.core.planning.site_limits.reserved import WeeklyReservation
 from greenrun.meters import settings as meters
@@ -26,6 +27,19 @@ Meters = Annotated[tuple[meters.MeterKind, ...], NoDecode, BeforeValidator(parse
 CpuMeters = Annotated[tuple[meters.CpuMeterKind, ...], NoDecode, BeforeValidator(parse_names), Field(min_length=1)]
 Count = Annotated[int, Field(ge=0, le=4096)]
 Watts = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
+MIG_SLICES = 7  # of a board, by NVIDIA's count
+
+
+def _profile(text: str) -> str:
+    if not re.fullmatch(r"[1-7]g\.[1-9]\d{0,2}gb", text):
+        raise ValueError("write a profile as in 1g.10gb: compute slices (1 to 7), and memory in GB")
+    return text
+
+
+Profiles = Annotated[tuple[Annotated[str, AfterValidator(_profile)], ...], Field(min_length=1, max_length=7)]
+MigProfiles = dict[Annotated[str, Field(pattern=r"^(0|[1-9]\d{0,3})$")], Profiles]
+Slots = Annotated[int, Field(ge=2, le=MOST_SLOTS)]
+Shared = Annotated[dict[Annotated[str, Field(min_length=1)], Slots], Field(max_length=4096)]
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
@@ -116,6 +130,16 @@ class EmulatedSettings(PowerSettings):
     gpus: Count = 2
     watts_idle: Watts = 60.0
     watts_busy: Watts = 350.0
+    mig: MigProfiles = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _divides_what_is_there(self) -> Self:
+        for index, profiles in self.mig.items():
+            if int(index) >= self.gpus:
+                raise ValueError(f"mig names GPU {index}, and there are {self.gpus} emulated GPUs, counted from 0")
+            if sum(slices_of(profile) or 0 for profile in profiles) > MIG_SLICES:
+                raise ValueError(f"mig.{index} has more than the {MIG_SLICES} compute slices of a board")
+        return self
 
 
 class ConstantSettings(PowerSettings):
@@ -167,6 +191,7 @@ class DevicesSettings(Section):
     include: Names = ()
     exclude: Names = ()
     excluded_energy: meters.ExcludedEnergy = "idle"
+    shared: Shared = Field(default_factory=dict)
     cpu_slots: Count = 2
     pue: Annotated[float, Field(ge=1, le=5, allow_inf_nan=False)] = 1.0
     cpu_meter: CpuMeters = ("none",)
@@ -189,6 +214,8 @@ class DevicesSettings(Section):
     def _takes_or_leaves(self) -> Self:
         if both := [name for name in self.exclude if name in self.include]:
             raise ValueError(f"include and exclude both name {', '.join(both)}: leave it in one of them")
+        if both := [name for name in self.shared if name in self.exclude]:
+            raise ValueError(f"shared and exclude both name {', '.join(both)}: leave it in one of them")
         return self
 
     @model_validator(mode="after")
@@ -210,6 +237,7 @@ def meter_settings(devices: DevicesSettings) -> meters.MeterSettings:
         external=_external_settings(devices.external),
         exclude=devices.exclude,
         excluded_energy=devices.excluded_energy,
+        shared=dict(devices.shared),
     )
 
 

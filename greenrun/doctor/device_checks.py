@@ -79,7 +79,7 @@ def find_devices(settings: MeterSettings) -> Found:
 def gpu_text(device: Device) -> str:
     """Return a GPU as `0 NVIDIA A100 80 GiB (GPU-…)`, and say so where it is imaginary."""
     memory = f" {device.memory_bytes / 2**30:.0f} GiB" if device.memory_bytes else ""
-    return f"{device.index} {device.model}{memory} ({device.id}{', EMULATED' if device.emulated else ''})"
+    return f"{device.name} {device.model}{memory} ({device.id}{', EMULATED' if device.emulated else ''})"
 
 
 def check_gpus(

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from greenrun.core.energy.gpu_parts import board_of, is_part
 from greenrun.core.energy.model import Device, GpuUse, gpus
 from greenrun.core.errors import ExecutorError
 from greenrun.core.jobs.availability import (
@@ -63,9 +64,12 @@ class Availability:
         uses = self._meter.gpu_uses(is_urgent=is_urgent)
         news = {device: use for device, use in uses.items() if use != self._gpu(device).last}
         owners = self._owners(news, live) if news else {}
-        holders = {device: run.label for run in live for device in run.devices}
+        holders: dict[str, set[str]] = {}
+        for run in live:
+            for device in (*run.devices, *map(board_of, run.devices)):
+                holders.setdefault(device, set()).add(run.label)
         for device, use in news.items():
-            self._take_in(self._gpu(device), use, owners, holders.get(device))
+            self._take_in(self._gpu(device), use, owners, holders.get(device, ()))
 
     def absences(self, devices: Sequence[Device]) -> Mapping[str, Absence]:
         """Return why no job may be started on those of these GPUs that are away now; log what has changed."""
@@ -78,11 +82,12 @@ class Availability:
     def state(self, device: Device, now: datetime) -> GpuState:
         """Return what is known of a GPU, from memory, and whether it is reserved."""
         drains = self._drains or {}
-        drain = drains.get(MACHINE) or drains.get(device.id)
+        drain = drains.get(MACHINE) or drains.get(device.id) or drains.get(board_of(device.id))
         machine = [_drained(_name(device), drains[MACHINE])] if MACHINE in drains else []
         reserved, coming = self.reserved.told(gpus(self._meter.devices()), device, now)
         absences = (*_excluded(device), *reserved, *machine, *self._reasons(device, drains))
-        return GpuState(absences=absences, occupants=self._gpu(device.id).occupants, drain=drain, reserved_next=coming)
+        occupants = self._gpu(device.id).occupants
+        return GpuState(absences=absences, occupants=occupants, drain=drain, reserved_next=coming)
 
     @property
     def is_told(self) -> bool:
@@ -120,8 +125,10 @@ class Availability:
         if not devices:
             return ()
         self.observe(live, is_urgent=True)
-        found = [device for device in devices if self._gpu(device).occupants or self._has_fault(device)]
-        for device in found:
+        boards = {name for device in devices for name in _ways(device)}
+        bad = {device for device in boards if self._gpu(device).occupants or self._has_fault(device)}
+        found = [device for device in devices if not bad.isdisjoint(_ways(device))]
+        for device in bad:
             gpu = self._gpu(device)
             if any(occupant.is_seen for occupant in gpu.occupants or ()):
                 gpu.use = Presence(is_there=True)
@@ -144,11 +151,11 @@ class Availability:
             log.warning("cannot tell whose the processes on the GPUs are", error=str(exc))
             return {}
 
-    def _take_in(self, gpu: _Gpu, use: GpuUse, owners: Mapping[int, ProcessOwner], holder: str | None) -> None:
+    def _take_in(self, gpu: _Gpu, use: GpuUse, owners: Mapping[int, ProcessOwner], holders: Collection[str]) -> None:
         is_first, gpu.last = gpu.last is None, use
         gpu.loss = gpu.loss.after(use.fault is not None, use.at, AT_ONCE, FREE_AFTER)
         gpu.fault = use.fault or gpu.fault
-        gpu.occupants = None if use.processes is None else others_on(use.processes, owners, holder)
+        gpu.occupants = None if use.processes is None else others_on(use.processes, owners, holders)
         if gpu.occupants is None:
             return  # for as long as it is not told who uses it, what was known holds
         gpu.use = gpu.use.after(bool(gpu.occupants), use.at, AT_ONCE if is_first else USED_AFTER, FREE_AFTER)
@@ -156,7 +163,11 @@ class Availability:
             gpu.named = still_named(gpu.named, gpu.occupants)
 
     def _reasons(self, device: Device, drains: Mapping[str, Drain]) -> Sequence[Absence]:
-        name, gpu, drain = _name(device), self._gpu(device.id), drains.get(device.id)
+        return [reason for each in _ways(device.id) for reason in self._reasons_of(each, _name(device), drains)]
+
+    def _reasons_of(self, device: str, name: str, drains: Mapping[str, Drain]) -> Sequence[Absence]:
+        """Return what keeps jobs from a device; what holds for a board holds for its parts, by their `name`."""
+        gpu, drain = self._gpu(device), drains.get(device)
         found = [_drained(name, drain)] if drain else []
         found += [Absence(name=name, code=ReasonCode.GPUS_LOST, text=f"lost: {gpu.fault}")] if gpu.loss.is_there else []
         return [*found, used_by(name, gpu.named)] if gpu.use.is_there else found
@@ -180,4 +191,9 @@ def _drained(name: str, drain: Drain) -> Absence:
 
 
 def _name(device: Device) -> str:
-    return f"GPU {device.index}"
+    return f"GPU {device.name}"
+
+
+def _ways(device: str) -> Sequence[str]:
+    """Return a device, and the board that it is a part of: what keeps jobs from either keeps them from it."""
+    return (device, board_of(device)) if is_part(device) else (device,)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import structlog
 
+from greenrun.core.energy.gpu_parts import board_of
 from greenrun.core.energy.ledger import Entry, Stage
 from greenrun.core.energy.merging import MERGE_AFTER, WITHIN
 from greenrun.core.energy.model import BOOKED, Component, Device, Hold, Mark, Quality, Reading, Slice
@@ -16,6 +17,7 @@ from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.runs.occupancy import (
     Observed,
     exclusive,
+    held_in_parts,
     holder,
     holds_of,
     known_through,
@@ -192,8 +194,9 @@ class Bookkeeping:
         through = owners.through(device, is_shared=is_shared)
         users = owners.users(device) if is_shared else {}
         own = [] if is_shared else owners.holds(device, since_run)
-        clear = exclusive(own)
-        if clear != sorted(own, key=lambda hold: hold.run_id):
+        in_parts = owners.in_parts(device)
+        clear = own if in_parts else exclusive(own)
+        if not in_parts and clear != sorted(own, key=lambda hold: hold.run_id):
             self._tell("overlap", device, "runs overlap, so the clock was set back; each ends where the next begins")
         try:
             return cut(
@@ -205,6 +208,7 @@ class Bookkeeping:
                 component=component,
                 users=users,
                 highest_w=highest_w(known),
+                in_parts=in_parts,
             )
         except ValueError as exc:
             self._tell("cut", device, "a device's energy is not booked now, that of the others is", error=str(exc))
@@ -251,10 +255,14 @@ class _Owners:
 
     def __init__(self, runs: Sequence[Run], observed: Sequence[Observed], now: datetime) -> None:
         self._runs, self._observed, self._now = runs, observed, now
-        self._holds = holds_of(runs, observed)
+        self._holds, self._in_parts = holds_of(runs, observed), held_in_parts(runs, observed)
+
+    def in_parts(self, device: str) -> bool:
+        """Tell whether runs have held parts of a device, so that several may have held it at once."""
+        return device in self._in_parts
 
     def holds(self, device: str, since_run: int) -> list[Hold]:
-        """Return the holds of a device that one run has at a time."""
+        """Return the holds of a device, which one run has at a time unless they are of its parts."""
         return [hold for hold in self._holds.get(device, ()) if hold.run_id >= since_run]
 
     def users(self, device: str) -> Mapping[str, Hold]:
@@ -273,7 +281,7 @@ class _Owners:
 
     def last_ended(self, device: str) -> int:
         """Return the last run that had held the device and has ended, 0 for none."""
-        ended = [run for run in self._runs if run.ended_at is not None and device in run.devices]
+        ended = [run for run in self._runs if run.ended_at is not None and device in map(board_of, run.devices)]
         return max((run.id for run in ended), default=0)
 
 

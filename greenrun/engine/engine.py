@@ -14,6 +14,7 @@ import structlog
 
 from greenrun.core.carbon.fallback import StalenessRules
 from greenrun.core.carbon.intensity import Forecast, Series
+from greenrun.core.energy.gpu_parts import taken_with
 from greenrun.core.energy.merging import WITHIN
 from greenrun.core.energy.model import every_gpu, gpus
 from greenrun.core.errors import InvalidJob, MeterError
@@ -345,8 +346,8 @@ class Engine:
         cpu_slots = 0 if machine_away else self.settings.cpu_slots
         running = {run.id: row for run, job in live if (row := self._may_be_suspended(run, job, usable, cpu_slots))}
         staying = {run: self._free_at(run, job, now) for run, job in live if run.id not in running}
-        busy = {device: at for run, at in staying.items() for device in run.devices if device in devices}
-        held = {device for run, _ in live for device in run.devices}
+        busy = _busy_until(staying, devices)
+        held = taken_with((device for run, _ in live for device in run.devices), devices)
         elsewhere = self._runs.held_elsewhere([device for device in usable if device not in held])
         busy |= dict.fromkeys(elsewhere, now + ELSEWHERE_FOR)
         used |= {device for device in theirs if self.power.measured_w(device, now) is not None}
@@ -546,3 +547,12 @@ class Engine:
 def _is_news(why: Reason, before: Reason | None) -> bool:
     """Whether a job is to be told why it is kept back: not of every watt that is drawn above the power cap."""
     return before is None or (before.code is not why.code if why.code is ReasonCode.POWER_CAP else before != why)
+
+
+def _busy_until(staying: Mapping[Run, datetime], there: Sequence[str]) -> dict[str, datetime]:
+    """Return until when each device that is there is taken, also by a run that holds its board or a part of it."""
+    busy: dict[str, datetime] = {}
+    for run, at in staying.items():
+        for device in taken_with(run.devices, there):
+            busy[device] = max(at, busy.get(device, at))
+    return busy

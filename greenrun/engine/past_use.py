@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 
+from greenrun.core.energy.gpu_parts import weight_of
 from greenrun.core.jobs.job import Job, Run
 from greenrun.core.planning.precedence.fair_share import Shares
 from greenrun.engine.ports import RunStore
@@ -39,7 +40,7 @@ class PastUse:
             account = shares.account(job.user, job.spec.project)
             begun = shares.decayed_s(run.started_at or run.claimed_at, now, now)
             left_s = max(0.0, (expected_end(run, job) - now).total_seconds())
-            found[account] = found.get(account, 0.0) + len(run.devices) * (begun + left_s)
+            found[account] = found.get(account, 0.0) + weight_of(run.devices) * (begun + left_s)
         return found
 
     def _look(self, live: Collection[tuple[Run, Job]], shares: Shares, now: datetime) -> None:

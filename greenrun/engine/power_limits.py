@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from greenrun.core.carbon.intensity import Series
+from greenrun.core.energy.gpu_parts import is_part
 from greenrun.core.energy.model import Device
 from greenrun.core.energy.power_limit import (
     DirtyThreshold,
@@ -92,7 +93,7 @@ class PowerLimitController:
         """Restore what is to be restored and lower what is to be lowered, at `now`."""
         if self._open is None or not self._is_whole:
             self._open, self._periods = tuple(self._store.in_force()), {}
-        allowing = [(run, job) for run, job in live if job.spec.allowed_cap is not None]
+        allowing = [(run, job) for run, job in live if job.spec.allowed_cap and not any(map(is_part, run.devices))]
         if self._limits is None or not (self._open or allowing):
             self.wanted, self._periods = {}, {}
             return

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import structlog
 
+from greenrun.core.energy.gpu_parts import is_part
 from greenrun.core.errors import ExecutorError, HostShort, StartPostponed
 from greenrun.core.formatting import instant_text
 from greenrun.core.jobs.job import Job, Outcome, Run, State
@@ -92,7 +93,7 @@ class RunController:
         if (lack := self._lacking(job_id)) is not None:
             return lack
         try:
-            with self._executor.room(len(start.devices)):
+            with self._executor.room(len(start.devices) + sum(map(is_part, start.devices))):
                 self._claim_and_spawn(start, now)
         except HostShort as exc:  # nothing was claimed
             self.failures["start"] += 1

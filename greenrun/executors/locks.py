@@ -7,9 +7,11 @@ import stat
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
+from greenrun.core.energy.gpu_parts import board_of, is_part
 from greenrun.core.errors import DeviceBusy, ExecutorError
 
 TRIES = 5
@@ -20,9 +22,10 @@ OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 class DeviceLocks:
     """One lock file per device in a folder that all users of the host share (sticky, as /tmp is).
 
-    A lock is a flock that belongs to the open descriptor: passed on to a run, it is held until the last process of the
-    run that kept it has ended, whatever becomes of the daemon. Lock files stay; deleting one that is held would let a
-    second holder in.
+    Who holds a part of a board shares the board's lock with the holders of its other parts, so that nobody who takes
+    the board as a whole can have it meanwhile. A lock is a flock that belongs to the open descriptor: passed on to a
+    run, it is held until the last process of the run that kept it has ended, whatever becomes of the daemon. Lock files
+    stay; deleting one that is held would let a second holder in.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,6 +41,8 @@ class DeviceLocks:
         descriptors: list[int] = []
         try:
             for device in devices:
+                if is_part(device):
+                    descriptors.append(self._lock(board_of(device), fcntl.LOCK_SH))
                 descriptors.append(self._lock(device))
                 self._sign(device, holder)
             yield descriptors
@@ -48,7 +53,10 @@ class DeviceLocks:
     def held_by_others(self, devices: Sequence[str]) -> dict[str, str]:
         """Return those devices whose lock is held, and by whom; keep no lock. Raise ExecutorError."""
         try:
-            return {device: self.holder(device) for device in devices if is_locked(self._path(device))}
+            taken = {
+                device: next(filter(None, map(self._locked, self._in_the_way(device))), None) for device in devices
+            }
+            return {device: self.holder(other) for device, other in taken.items() if other is not None}
         except OSError as exc:
             raise ExecutorError(
                 f"the device locks cannot be read ({exc}); greenrun starts nothing on these GPUs"
@@ -72,17 +80,28 @@ class DeviceLocks:
             return signed if isinstance(signed, dict) else {}
         return {}
 
-    def _lock(self, device: str) -> int:
+    def _in_the_way(self, device: str) -> list[str]:
+        """Return whose locks keep a device from being taken: its own, its board's, and those of its parts."""
+        if is_part(device):
+            return [device, board_of(device)]
+        parts = self._folder.glob(f"{escape(quote(f'{device}/', safe=''))}*.lock")
+        return [device, *sorted(unquote(path.name.removesuffix(".lock")) for path in parts)]
+
+    def _locked(self, device: str) -> str | None:
+        return device if is_locked(self._path(device)) else None
+
+    def _lock(self, device: str, how: int = fcntl.LOCK_EX) -> int:
         descriptor = self._open(device)
         try:
             for _ in range(TRIES):  # another daemon's `held_by_others` may hold it for a moment
-                if _try_lock(descriptor, fcntl.LOCK_EX):
+                if _try_lock(descriptor, how):
                     return descriptor
                 threading.Event().wait(TRY_EVERY_S)
         except OSError:
             os.close(descriptor)
             raise
         os.close(descriptor)
+        device = next(filter(None, map(self._locked, self._in_the_way(device))), device)
         busy = f"device {device} is locked by {self.holder(device)}, so nothing was started; try again once it is free"
         raise DeviceBusy(busy, device)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from signal import Signals
 from types import MappingProxyType
 
+from greenrun.core.energy.gpu_parts import driver_name
 from greenrun.core.energy.model import Device
 from greenrun.core.errors import ExecutorError
 from greenrun.core.formatting import iso_text
@@ -141,13 +142,16 @@ def spawn_shim(spec: Mapping[str, object], locks: Sequence[int], label: str) -> 
 def visible(held: Sequence[str], devices: Iterable[Device], gpu_ids: GpuIds = GpuIds.UUID) -> dict[str, str]:
     """Return the variables that make only those of `devices` visible that are `held` (by id).
 
-    CUDA finds NVIDIA's by UUID, or by index in the order of their PCI addresses, as NVML counts them. ROCm's runtime
+    CUDA finds NVIDIA's by UUID, or by index in the order of their PCI addresses, as NVML counts them; a MIG instance
+    has no index, so it is always named by its UUID. ROCm's runtime
     filters AMD GPUs first, by UUID or else by index; HIP, which knows only indices, then numbers the
     rest from 0. Without an AMD GPU, its variables are not set.
     """
     there = {device.id: device for device in devices}
+    by_driver = {name: driver_name(name) for name in held}  # a slot's is its board's, an instance has its own
     amds = {name: device for name, device in there.items() if device.vendor == "amd"}
-    names = {name: str(there[name].index) for name in held if name in there} if gpu_ids is GpuIds.INDEX else {}
+    is_counted = gpu_ids is GpuIds.INDEX and not any(name in there and there[name].mig for name in held)
+    names = {name: str(there[name].index) for name in held if name in there} if is_counted else by_driver
     if not amds:
         shown = ",".join(names.get(name, name) for name in held)
         return {"CUDA_VISIBLE_DEVICES": shown, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
@@ -163,7 +167,8 @@ def visible(held: Sequence[str], devices: Iterable[Device], gpu_ids: GpuIds = Gp
 
 
 def _rocr_name(device: Device) -> str:
-    return device.id if _ROCR_UUID.fullmatch(device.id) else str(device.index)
+    name = driver_name(device.id)
+    return name if _ROCR_UUID.fullmatch(name) else str(device.index)
 
 
 def _spawn(actions: Sequence[tuple[int, int, int]], label: str, token: str) -> int:

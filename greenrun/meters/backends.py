@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import Protocol
 
 from greenrun.clock import utc_now
+from greenrun.core.energy.gpu_parts import board_of
 from greenrun.core.energy.model import Device, GpuUse, Reading, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.emulation.counters import counters_in
@@ -44,7 +46,7 @@ def open_emulated(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> B
     """Open the emulated GPUs; raise MeterError if none of them is included."""
     given = settings.emulated
     watts = Watts(idle=given.watts_idle, busy=given.watts_busy)
-    return _open_watts(EMULATED, given.gpus, watts, settings.include, runs_dir, state_dir)
+    return _open_watts(EMULATED, given.gpus, watts, settings.include, runs_dir, state_dir, mig=given.mig)
 
 
 def open_constant(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
@@ -107,19 +109,26 @@ def included(devices: Sequence[Device], include: Sequence[str | int]) -> list[De
     """Return the devices named by id or index (all if none is named); raise MeterError for a missing one."""
     if not devices:
         raise MeterError("The meter has no devices; give it some, or choose the meter none.")
-    names = [{device.id, str(device.index)} for device in devices]
+    names = [{board_of(device.id), device.id, str(device.index)} for device in devices]
     missing = [wanted for wanted in include if not any(str(wanted) in each for each in names)]
     if missing:
-        there = ", ".join(f"{device.index} ({device.id})" for device in devices)
+        there = ", ".join(f"{device.name} ({device.id})" for device in devices)
         raise MeterError(f"The meter has no device {missing[0]}; name one of {there}, or leave include empty for all.")
     wanted = {str(one) for one in include}
     return [device for device, each in zip(devices, names, strict=True) if not wanted or wanted & each]
 
 
 def _open_watts(
-    kind: EmulatedKind, gpus: int, watts: Watts, include: Sequence[str | int], runs_dir: Path, state_dir: Path
+    kind: EmulatedKind,
+    gpus: int,
+    watts: Watts,
+    include: Sequence[str | int],
+    runs_dir: Path,
+    state_dir: Path,
+    *,
+    mig: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Backend:
-    devices = included(kind.devices(host_tag(), gpus, watts), include)
+    devices = included(kind.devices(host_tag(), gpus, watts, mig), include)
     counters = counters_in(state_dir, kind.name)
     limits = EmulatedLimits(state_dir).since if kind.emulated else dict
     return WattsBackend(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from greenrun.clock import by_this_clock
+from greenrun.core.energy.gpu_parts import board_of, share_of
 from greenrun.meters.host import boot_id
 from greenrun.procfs import process_stat
 
@@ -27,10 +28,11 @@ Record = Mapping[str, object]
 
 
 class RunSpan(NamedTuple):
-    """A run's use of a device over `[start, end)`; `end` is None while it goes on."""
+    """A run's use of a device, or of that `share` of it, over `[start, end)`; `end` is None while it goes on."""
 
     start: datetime
     end: datetime | None
+    share: float = 1.0
 
 
 class Process(NamedTuple):
@@ -177,10 +179,12 @@ def _ended_at(ended_at: datetime, seen_at: datetime | None, now: datetime) -> da
 
 
 def _by_device(uses: Iterable[tuple[Sequence[str], RunSpan]]) -> dict[str, list[RunSpan]]:
+    """Return the spans of each board: what holds a part of it holds a share of it."""
     spans: dict[str, list[RunSpan]] = {}
     for devices, span in uses:
         for device in devices:
-            spans.setdefault(device, []).append(span)
+            share = float(share_of(device))
+            spans.setdefault(board_of(device), []).append(span if share == 1 else span._replace(share=share))
     return spans
 
 

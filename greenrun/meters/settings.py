@@ -18,11 +18,15 @@ POWERCAP = Path("/sys/class/powercap")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmulatedSettings:
-    """Emulated GPUs: how many, and their draw in watts while free and while a run holds them."""
+    """Emulated GPUs: how many, and their draw in watts while free and while a run holds them.
+
+    `mig` are the profiles of the instances of those in MIG mode, by index.
+    """
 
     gpus: int = 2
     watts_idle: float = 60.0
     watts_busy: float = 350.0
+    mig: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +68,8 @@ class MeterSettings:
     `cpu_kinds` are the meters to try for the CPU and its memory; `powercap` is the kernel's folder of their counters.
     `external` are all read too. Each meter has a process of its own. No job gets the GPUs that `exclude` names (by id,
     its beginning, index or PCI address): their energy is nobody's (`idle`), or not in the books (`unmanaged`).
-    `unlowered_w` is what the limit was of GPUs, by id, on which greenrun may have left it lower.
+    `shared` says into how many slots each GPU is divided that is so named. `unlowered_w` is what the limit was of GPUs,
+    by id, on which greenrun may have left it lower.
     """
 
     kinds: tuple[str, ...]
@@ -76,4 +81,5 @@ class MeterSettings:
     external: tuple[ExternalSettings, ...] = ()
     exclude: tuple[str, ...] = ()
     excluded_energy: ExcludedEnergy = "idle"
+    shared: Mapping[str, int] = field(default_factory=dict)
     unlowered_w: Mapping[str, float] = field(default_factory=dict)

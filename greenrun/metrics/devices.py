@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from greenrun.core.energy.gpu_parts import board_of
 from greenrun.core.energy.model import Component, Device, package_of
 from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.job import Run
@@ -32,7 +33,7 @@ def device_metrics(state: LiveState, live: Sequence[Run], totals: Mapping[Counte
     devices = state.devices()
     info = InfoMetricFamily("greenrun_gpu", "A GPU of this host, and the source of its energy readings.")
     leased = GaugeMetricFamily("greenrun_gpu_leased", "Whether a job holds the GPU.", labels=_GPU)
-    held = {device for run in live for device in run.devices}
+    held = {name for run in live for device in run.devices for name in (device, board_of(device))}
     for device in devices:
         if device.kind is Component.GPU:
             info.add_metric((), _gpu_labels(device))
@@ -40,7 +41,8 @@ def device_metrics(state: LiveState, live: Sequence[Run], totals: Mapping[Counte
     yield from (info, leased)
     yield from _availability(state)
     unread = {row.device for row in state.meter().devices if not row.was_read}
-    yield from _energy([device for device in devices if device.id not in unread], devices, totals)
+    whole = [device for device in devices if not device.part]  # a board's joules are counted once
+    yield from _energy([device for device in whole if device.id not in unread], whole, totals)
     yield from _telemetry(state)
 
 
@@ -127,7 +129,7 @@ def _telemetry(state: LiveState) -> Iterator[Metric]:
 
 def _gpu_labels(device: Device) -> dict[str, str]:
     return {
-        "gpu": str(device.index),
+        "gpu": device.name,
         "gpu_uuid": device.id,
         "model": device.model,
         "vendor": device.vendor,

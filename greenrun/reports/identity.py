@@ -11,6 +11,7 @@ import numpy as np
 from greenrun.core.accounting.grouping import Grouping, grouped
 from greenrun.core.accounting.parts import Integers
 from greenrun.core.accounting.period import NEVER, NO_OUTCOME, OUTCOMES, STATES, JobDetails, Period, RunTable
+from greenrun.core.energy.gpu_parts import weight_of
 from greenrun.core.energy.model import Component, Device
 from greenrun.core.reference.countries import ALPHA_3, COUNTRIES, country_of
 from greenrun.reports.rows.groups import Figures
@@ -154,7 +155,7 @@ def _of_gpus(table: RunTable, runs: Integers, begins: Integers, hardware: Hardwa
 def _held_by(ids: tuple[str, ...], hardware: Hardware) -> Mapping[str, Any]:
     found = [hardware.devices[each] for each in sorted(ids) if each in hardware.devices]
     return {
-        "gpu_share": 1.0 if ids else None,
+        "gpu_share": weight_of(ids) / len(ids) if ids else None,
         "gpu_model": sorted({device.model for device in found}),
         "gpu_models": dict(sorted(Counter(device.model for device in found).items())),
         "gpu_uuid": sorted(ids),

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from greenrun.core.budgets.charges import ChargedHour
 from greenrun.core.energy.baseline import Comparable, Compared
+from greenrun.core.energy.gpu_parts import weight_of
 from greenrun.core.energy.ledger import Entry, Priced, Stage, Total, UnsettledSlice
 from greenrun.core.energy.merging import WITHIN
 from greenrun.core.energy.model import Mark, Quality
@@ -246,7 +247,7 @@ class JobMemory(JobTransitions, RunTransitions):
                 run_id=run.id,
                 user=(job := self._jobs[run.job_id]).user,
                 project=job.spec.project,
-                gpus=len(run.devices),
+                gpus=weight_of(run.devices),
                 start=run.started_at or run.claimed_at,
                 end=run.ended_at,
             )

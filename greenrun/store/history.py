@@ -140,7 +140,7 @@ def _energies_j(session: Session, runs: Sequence[Run]) -> dict[int, float | None
             SLICES.c.run_id,
             SLICES.c.device,
             SLICES.c.quality,
-            func.sum(days(SLICES.c.ended_at) - days(SLICES.c.started_at)).label("days"),
+            func.sum((days(SLICES.c.ended_at) - days(SLICES.c.started_at)) * SLICES.c.share).label("days"),
             func.sum(SLICES.c.energy_j).label("energy_j"),
         )
         .where(among(SLICES.c.run_id, [run.id for run in runs]), SLICES.c.component == Component.GPU)

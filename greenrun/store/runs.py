@@ -9,6 +9,7 @@ from uuid import uuid4
 from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
+from greenrun.core.energy.gpu_parts import weight_of
 from greenrun.core.jobs.history import GpuTime
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.runs.anomalies import AnomalyEpisode, episodes_of
@@ -70,7 +71,7 @@ class RunRepository(RunTransitions):
                 run_id=row.id,
                 user=row.user,
                 project=row.project,
-                gpus=len(row.devices),
+                gpus=weight_of(row.devices),
                 start=row.started_at or row.claimed_at,
                 end=row.ended_at,
             )

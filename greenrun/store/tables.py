@@ -59,6 +59,7 @@ class JobRecord(Record, table=True):
     gpus: int
     gpu_model: str | None = None
     gpu_memory_gib: float | None = None
+    shared: bool = Field(default=False, sa_column_kwargs={"server_default": text("0")})
     duration_s: float
     duration_source: str
     duration_note: str | None = None

@@ -31,7 +31,7 @@ def _of_run(run: Run, host: Host) -> str:
     in_force, said = host.power_limits(), host.cappings().get(run.id)
     lowered = [row for device in run.devices if (row := in_force.get(device)) and row.kept_at]
     if lowered:
-        names = {device.id: f"GPU {device.index}" for device in gpus(host.devices())}
+        names = {device.id: f"GPU {device.name}" for device in gpus(host.devices())}
         capped = ", ".join(
             f"{names.get(row.device, row.device)} is capped to {power_text(row.set_w)}, from {power_text(row.found_w)}"
             for row in lowered

@@ -66,12 +66,12 @@ def gpu_sentences(job: Job, runs: Sequence[Run], devices: Sequence[Device], stat
     if job.state in LIVE:
         states = ((device, state_of(device)) for device in gpus(devices) if device.id in held)
         return [
-            f"GPU {one.index}, on which it runs, is {text}; it goes on." for one, at in states if (text := _wrong(at))
+            f"GPU {one.name}, on which it runs, is {text}; it goes on." for one, at in states if (text := _wrong(at))
         ]
     if job.state is not State.QUEUED or not job.spec.gpus:
         return []
     states = ((device, state_of(device)) for device in gpus(devices))
-    said = [f"GPU {one.index} is {_wrong(at)}; {_planned_without(at)}." for one, at in states if at.absences]
+    said = [f"GPU {one.name} is {_wrong(at)}; {_planned_without(at)}." for one, at in states if at.absences]
     more = [f"So it is with {len(said) - MOST_GPUS_TOLD} more GPUs."] if len(said) > MOST_GPUS_TOLD else []
     return [*said[:MOST_GPUS_TOLD], *more]
 

@@ -75,6 +75,8 @@ def _row(device: "Answer", drains: "Sequence[Answer]", now: datetime) -> list[st
     job, is_gpu = device["leased_by_job"], device["kind"] == "gpu"
     is_leased = bool(job or device.get("leased"))
     state = "in use" if is_leased else "free"
+    if device.get("is_divided"):
+        is_leased, state = True, "given out in parts"
     return [
         _name(device),
         text.printable(device["model"]),
@@ -85,7 +87,7 @@ def _row(device: "Answer", drains: "Sequence[Answer]", now: datetime) -> list[st
 
 
 def _name(device: "Answer") -> str:
-    return f"GPU {device['index']}" if device["kind"] == "gpu" else str(device["id"])
+    return f"GPU {device.get('name', device['index'])}" if device["kind"] == "gpu" else str(device["id"])
 
 
 def _state(device: "Answer", drains: "Sequence[Answer]", now: datetime) -> Iterator[str]:

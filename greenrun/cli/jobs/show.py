@@ -161,6 +161,8 @@ def _limits(job: Mapping[str, Any], now: datetime) -> Iterator[str]:
 
 
 def _gpu_kind(job: Mapping[str, Any]) -> Iterator[str]:
+    if job.get("shared"):
+        yield "a part is enough"
     if job.get("gpu_model"):
         yield text.printable(job["gpu_model"])
     if job.get("gpu_memory_gib") is not None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ANY = "*"  # among the fields left out: one that is not known, of a line or key that could not be read
 _MOST_ROUNDS = 3  # the daemon tells what cannot be at all before what cannot be here
 _COMMAND = ("true",)  # of a job that names none, so that the rest of it can be tried
-_GPUS = frozenset({"gpus", "gpu_model", "gpu_memory_gib"})
+_GPUS = frozenset({"gpus", "gpu_model", "gpu_memory_gib", "shared"})
 _TIMES = frozenset({"duration_s", "time_limit_s", "finish_by", "max_delay_s", "start_after", "start_now", "expire"})
 _OF_PLANS = _GPUS | _TIMES | {"command", "after", "array", "grid", "interruptible", "name", "project"}
 _OF_CHECKPOINTS = [row.json_name for row in field_infos(JobSpec) if row.has(Trait.INTERRUPTIBLE_ONLY)]

@@ -117,7 +117,7 @@ def _bars(seen: Observation) -> Iterator[terminal.GanttBar]:
 
 def _gpus(seen: Observation, width: int) -> list[str]:
     """Return what each GPU draws and who has it, as many on a line as there is room for."""
-    gpus = [device for device in seen.devices if device["kind"] == "gpu"]
+    gpus = [device for device in seen.devices if device["kind"] == "gpu" and not device.get("part_of")]
     if not gpus:
         return ["no GPUs"]
     emulated = " (emulated)" if all(device["emulated"] for device in gpus) else ""

@@ -44,10 +44,13 @@ class Device:
 
     `id` is stable over restarts and unique on the host (a GPU's UUID). `source` is the meter that reads it;
     an emulated device has `emulated` set, and everything shown to people says so. `power_w` is its nominal draw
-    under load in watts, None when unknown. `mig` says that it is a GPU split into parts, which are one device here;
-    `within` names the device that tells its energy with its own, so that it is never read itself. `pci` is its address
-    on the bus, None where that is not told. `excluded` is the name in the settings that keeps all jobs from it, and
-    what it uses is in the books only if it is `booked`.
+    under load in watts, None when unknown. `within` names the device that tells its energy with its own, so that it
+    is never read itself. `pci` is its address on the bus, None where that is not told. `excluded` is the name in the
+    settings that keeps all jobs from it, and what it uses is in the books only if it is `booked`.
+
+    A board that `is_divided` is leased in parts, and never as a whole (see `gpu_parts`). Such a `part` has a name of
+    its own within the board and says what it is `of_board`, as `slot of 4` or the profile `1g.10gb`; `mig` says that
+    MIG divides it, and `instance` are the numbers of the GPU instance and compute instance where they are known.
     """
 
     id: str
@@ -64,16 +67,30 @@ class Device:
     pci: str | None = None
     excluded: str | None = None
     booked: bool = True
+    is_divided: bool = False
+    part: str = ""
+    of_board: str = ""
+    instance: tuple[int, int] | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call it: `0`, and a part of it `0/slot-1`."""
+        return f"{self.index}/{self.part}" if self.part else str(self.index)
 
 
 def gpus(devices: Iterable[Device]) -> tuple[Device, ...]:
     """Return the GPUs that a job can be given; what else is metered is never planned with, leased or locked."""
-    return tuple(device for device in every_gpu(devices) if device.excluded is None)
+    return tuple(device for device in every_gpu(devices) if device.excluded is None and not device.is_divided)
 
 
 def every_gpu(devices: Iterable[Device]) -> tuple[Device, ...]:
-    """Return the GPUs of this host, also those that no job is given."""
+    """Return the GPUs of this host and their parts, also those that no job is given."""
     return tuple(device for device in devices if device.kind is Component.GPU)
+
+
+def boards(devices: Iterable[Device]) -> tuple[Device, ...]:
+    """Return the GPUs that tell their energy themselves, so that each joule is of one of them."""
+    return tuple(device for device in every_gpu(devices) if device.within is None)
 
 
 def package_of(device: str) -> str:
@@ -167,12 +184,16 @@ class MeterHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """A run's hold of a device over `[start, end)`; `end` is None while it holds it."""
+    """A run's hold of a device over `[start, end)`; `end` is None while it holds it.
+
+    Of a board that runs hold in parts, `share` is what this one's part is of it.
+    """
 
     run_id: int
     device: str
     start: datetime
     end: datetime | None = None
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ _IN_GAP = ""  # no session at all: where nobody sampled
 
 ABSURD_W = 20_000.0  # no device draws this: more was used over another time than the clock says, for it was set back
 SET_BACK = timedelta(minutes=1)  # a reading that much before the mark tells that the clock was set back
+LITTLE_SHARE = 1e-9  # of a board: less than that is rounding
 LATE_S = 1.0  # how far a counter may lag behind its device, and so jump when it catches up
 
 
@@ -93,6 +94,10 @@ class _Holds:
         self._starts = [hold.start for hold in self._holds]
         self.bounds = _bounds(self._holds)
 
+    def is_held(self, instant: datetime) -> bool:
+        """Tell whether anybody holds the device at `instant`."""
+        return self.run_at(instant) is not None
+
     def run_at(self, instant: datetime) -> int | None:
         """Return the run that holds the device at `instant`, None for nobody."""
         index = bisect_right(self._starts, instant) - 1
@@ -102,6 +107,61 @@ class _Holds:
     def inside(self, start: datetime, end: datetime) -> Sequence[datetime]:
         """Return the instants strictly between `start` and `end` at which a hold begins or ends."""
         return self.bounds[bisect_right(self.bounds, start) : bisect_left(self.bounds, end)]
+
+
+class _PartHolds(_Holds):
+    """Who holds parts of a board when; of the board as a whole nobody is the holder."""
+
+    def __init__(self, holds: Iterable[Hold]) -> None:
+        self._holds = sorted(
+            (hold for hold in holds if hold.end is None or hold.end > hold.start), key=lambda h: h.start
+        )
+        self.bounds = _bounds(self._holds)
+
+    def at(self, instant: datetime) -> list[Hold]:
+        """Return the holds of parts at `instant`."""
+        return [hold for hold in self._holds if hold.start <= instant and (hold.end is None or instant < hold.end)]
+
+    def is_held(self, instant: datetime) -> bool:
+        """Tell whether anybody holds a part at `instant`."""
+        return bool(self.at(instant))
+
+    def run_at(self, instant: datetime) -> int | None:
+        """Return nobody: what parts' holders get is allocated from the whole."""
+        return None
+
+    def divide(self, whole: Slice) -> list[Slice]:
+        """Return a slice for each run that holds a part over all of `whole`, by its share of the board, and the rest.
+
+        What is left is nobody's. Shares of parts never add up to more than the board: where they would, because the
+        board was divided otherwise meanwhile, each gets less. A board alone tells its energy, so this is estimated.
+        """
+        shares: dict[int, float] = {}
+        for hold in self.at(whole.start):
+            shares[hold.run_id] = shares.get(hold.run_id, 0.0) + hold.share
+        if not shares:
+            return [whole]
+        if list(shares.values()) == [1.0]:  # it was held as a whole then
+            return [replace(whole, run_id=next(iter(shares)))]
+        most = max(1.0, fsum(shares.values()))
+        own = {run_id: share / most for run_id, share in sorted(shares.items())}
+        left = 1.0 - fsum(own.values())
+        if left < LITTLE_SHARE:  # the last of them has all that is left, so that the sum is that of the board
+            last = max(own)
+            own[last], left = own[last] + left, 0.0
+        return _divided(whole, own, left)
+
+
+def _divided(whole: Slice, own: Mapping[int, float], left: float) -> list[Slice]:
+    quality, whole_j = worst((whole.quality, Quality.ESTIMATED)), whole.energy_j
+    graded = replace(whole, quality=quality)
+    parts = [
+        _share(graded, run_id, None if whole_j is None else whole_j * share, share) for run_id, share in own.items()
+    ]
+    if not left:
+        return parts
+    rest_j = None if whole_j is None else max(0.0, whole_j - fsum(part.energy_j or 0.0 for part in parts))
+    return [*parts, _share(graded, None, rest_j, left)]
 
 
 def _bounds(holds: Iterable[Hold]) -> list[datetime]:
@@ -120,6 +180,7 @@ def cut(
     gap_s: float = 10.0,
     highest_w: float = ABSURD_W,
     is_held: bool = True,
+    in_parts: bool = False,
 ) -> tuple[list[Slice], Mark | None]:
     """Book one device's energy after `mark` up to the last cut instant by `through`; return slices and the new mark.
 
@@ -131,18 +192,20 @@ def cut(
     devices are ignored.
 
     A device that nobody holds may have `users`, by the labels that its readings' shares name: each gets a slice of its
-    share of each interval in its hold, and nobody the rest, as of a step that is bridged or unknown.
+    share of each interval in its hold, and nobody the rest, as of a step that is bridged or unknown. A board that is
+    held `in_parts` may have several holders at once: each interval is divided by what their parts are of the board.
 
     Energies add up to the counter's difference. A slice's quality is the worst of what it spans (`_grade`); what is
     bridged is split by the expected power of its held and free parts, and `split_j` says how far off that may be, of a
-    device that never draws more than `highest_w`. Raises ValueError when two runs hold the device.
+    device that never draws more than `highest_w`. Raises ValueError when two runs hold the device, not in parts.
     """
     if mark is None:
         return [], _first_mark(readings)
     steps = _steps(mark, readings, gap_s)
     if not steps:
         return [], mark
-    mine = _Holds(hold for hold in holds if hold.device == mark.device)
+    own = [hold for hold in holds if hold.device == mark.device]
+    mine = _PartHolds(own) if in_parts else _Holds(own)
     shared = users or {}
     instants = [*edges, *mine.bounds, *_bounds(shared.values()), *_gap_ends(steps), *_split_ends(steps, mine)]
     known = _before_gap(steps, through) if is_held else through
@@ -152,7 +215,10 @@ def cut(
         return [], mark
     lines, powers = _lines(steps, mine, _Powers(mark.held_w, mark.idle_w), highest_w)
     wholes = _slices(cuts, lines, mine, mark.device, component)
-    slices = [piece for whole, spanned in wholes for piece in allocate(whole, _used_j(whole, spanned, shared))]
+    if isinstance(mine, _PartHolds):
+        slices = [piece for whole, _ in wholes for piece in mine.divide(whole)]
+    else:
+        slices = [piece for whole, spanned in wholes for piece in allocate(whole, _used_j(whole, spanned, shared))]
     return slices, _mark_at(mark, cuts[-1], steps[-1], lines[-1], powers)
 
 
@@ -237,7 +303,7 @@ def _lines(steps: Sequence[_Step], holds: _Holds, powers: _Powers, highest_w: fl
             _bridge(step, bounds, holds, powers, highest_w) if step.quality is Quality.BRIDGED else [_straight(step)]
         )
         if step.whole and not bounds and step.quality not in (Quality.BRIDGED, Quality.UNKNOWN):
-            powers = powers.learned(holds.run_at(step.before.at) is not None, step.energy_j / step.seconds)
+            powers = powers.learned(holds.is_held(step.before.at), step.energy_j / step.seconds)
     return lines, powers
 
 
@@ -273,7 +339,7 @@ def _split_j(own_j: float, whole_j: float, own_s: float, others_s: float, highes
 def _weights(spans: Sequence[tuple[datetime, datetime]], holds: _Holds, powers: _Powers) -> list[float]:
     """Return each span's expected joules, or its seconds when a power is not known yet."""
     seconds = [(end - start).total_seconds() for start, end in spans]
-    watts = [powers.expected_w(holds.run_at(start) is not None) for start, _ in spans]
+    watts = [powers.expected_w(holds.is_held(start)) for start, _ in spans]
     weights = [power * length for power, length in zip(watts, seconds, strict=True) if power is not None]
     return weights if len(weights) == len(spans) and sum(weights) > 0 else seconds
 
@@ -356,7 +422,7 @@ def _part(whole: Slice, run_id: int, run_j: float) -> Slice:
     return _share(whole, run_id, run_j, run_j / whole.energy_j if whole.energy_j else 0.0)
 
 
-def _share(whole: Slice, run_id: int | None, energy_j: float, share: float) -> Slice:
+def _share(whole: Slice, run_id: int | None, energy_j: float | None, share: float) -> Slice:
     busy_s = None if whole.busy_s is None else whole.busy_s * share
     return replace(whole, run_id=run_id, energy_j=energy_j, share=share, busy_s=busy_s, split_j=whole.split_j * share)
 

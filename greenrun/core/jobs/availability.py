@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from greenrun.core.energy.model import Device, GpuProcess, every_gpu, gpus
+from greenrun.core.energy.gpu_parts import driver_name
+from greenrun.core.energy.model import Device, GpuProcess, every_gpu
 from greenrun.core.errors import InputProblem, InvalidInput
 from greenrun.core.formatting import instant_text, memory_text
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
@@ -113,21 +114,26 @@ class GpuState:
 
 
 def gpus_named(names: Sequence[str], devices: Iterable[Device]) -> list[Device]:
-    """Return the GPUs with these indices, ids or beginnings of ids; raise InvalidInput naming all that are wrong."""
+    """Return the GPUs with these indices, ids or beginnings of ids; raise InvalidInput naming all that are wrong.
+
+    A board that is divided is one of them, and so is each of its parts, as `0/slot-1`.
+    """
     there = tuple(devices)
-    known, found, problems = gpus(there), dict[str, Device](), []
-    kept = {name: device for device in every_gpu(there) if device.excluded for name in (str(device.index), device.id)}
+    found, problems = dict[str, Device](), []
+    known = [device for device in every_gpu(there) if device.excluded is None]
+    kept = {name: device for device in every_gpu(there) if device.excluded for name in (device.name, device.id)}
     for name in names:
         if name in kept:
             told = f"'{name}' is excluded by the settings (devices.exclude names {kept[name].excluded}): no job gets it"
             problems.append(InputProblem(field="gpus", message=told))
             continue
-        exact = [device for device in known if name in (str(device.index), device.id)]
-        alike = exact or [device for device in known if name and device.id.lower().startswith(name.lower())]
+        exact = [device for device in known if name in (device.name, device.id)] or _instances(name, known)
+        whole = (device for device in known if not device.part)
+        alike = exact or [device for device in whole if name and device.id.lower().startswith(name.lower())]
         if len(alike) == 1:
             found[alike[0].id] = alike[0]
             continue
-        listed = ", ".join(f"{device.index} ({device.id})" for device in known) or "none"
+        listed = ", ".join(f"{device.name} ({device.id})" for device in known) or "none"
         what = "names several GPUs" if alike else "is no GPU of this machine"
         problems.append(InputProblem(field="gpus", message=f"'{name}' {what}; it has {listed}"))
     if problems:
@@ -135,18 +141,23 @@ def gpus_named(names: Sequence[str], devices: Iterable[Device]) -> list[Device]:
     return list(found.values())
 
 
-def others_on(
-    processes: Sequence[GpuProcess], owners: Mapping[int, ProcessOwner], holder: str | None
-) -> tuple[Occupant, ...]:
-    """Return who uses a GPU beside the run that holds it (by its label; None: nobody does), in order of pid.
+def _instances(name: str, devices: Iterable[Device]) -> list[Device]:
+    """Return the MIG instance of this UUID."""
+    return [device for device in devices if device.part and device.mig and driver_name(device.id) == name]
 
-    A process that cannot be seen is taken for the holder's, for nothing else is known; without a holder it is others'.
+
+def others_on(
+    processes: Sequence[GpuProcess], owners: Mapping[int, ProcessOwner], holders: Collection[str]
+) -> tuple[Occupant, ...]:
+    """Return who uses a GPU beside the runs that hold it or parts of it (by their labels), in order of pid.
+
+    A process that cannot be seen is taken for a holder's, for nothing else is known; without a holder it is others'.
     Small programs that draw on a screen are no occupants.
     """
     found = []
     for process in sorted(processes, key=lambda row: row.pid):
         owner = owners.get(process.pid, ProcessOwner(is_seen=False))
-        is_holders = holder is not None and (owner.run == holder or not (owner.is_seen or owner.run))
+        is_holders = bool(holders) and (owner.run in holders or not (owner.is_seen or owner.run))
         if is_holders or owner.has_ended or owner.is_service or _only_draws(process):
             continue
         found.append(

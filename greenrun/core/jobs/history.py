@@ -22,19 +22,19 @@ class FinishedJob:
     finished_at: datetime
     name: str
     project: str
-    gpus: int
+    gpus: float
     duration: timedelta
     energy_j: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuTime:
-    """The time that a run which has ended held its GPUs, and for whom."""
+    """The time that a run which has ended held its GPUs, and for whom; a part of a GPU is a fraction of one."""
 
     run_id: int
     user: str
     project: str
-    gpus: int
+    gpus: float
     start: datetime
     end: datetime
 

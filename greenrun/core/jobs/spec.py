@@ -212,6 +212,13 @@ class JobSpec:
         Range(0, 100_000, above=True),
         Option(meaning="The memory each GPU must have", more=": 40, 40GiB", form="GIB", name="gpu-memory"),
     ] = None
+    shared: Annotated[
+        bool,
+        Option(
+            meaning="A part of one GPU is enough",
+            more=": a slot that shares it with other jobs, or a MIG instance",
+        ),
+    ] = False
     gpu_ids: Annotated[
         GpuIds | None,
         Option(
@@ -425,8 +432,11 @@ class JobSpec:
 
     @property
     def allowed_cap(self) -> PowerCap | None:
-        """What the power limit of its GPUs may be in dirty hours; None if it may not be changed."""
-        cap = parse_power_cap(self.power_cap) if self.power_cap and self.gpus else None
+        """What the power limit of its GPUs may be in dirty hours; None if it may not be changed.
+
+        That of a shared board is others' too.
+        """
+        cap = parse_power_cap(self.power_cap) if self.power_cap and self.gpus and not self.shared else None
         return None if cap is None or cap.is_none else cap
 
     @property

@@ -9,7 +9,7 @@ from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.formatting import count_text, duration_text, exact_duration_text, instant_text, iso_text
 from greenrun.core.jobs.job import Job, State
 from greenrun.core.jobs.reasons import ReasonCode
-from greenrun.core.planning.capacity import all_pools, shut_out, too_few
+from greenrun.core.planning.capacity import Pool, all_pools, shut_out, too_few
 from greenrun.core.planning.insertion import OpenPlan, Row, is_provisional
 from greenrun.core.planning.model import Plan, Situation
 from greenrun.core.planning.planner import SoonestEnd, can_end_by, places_of, plan, soonest_end
@@ -203,15 +203,28 @@ def _require_devices(situation: Situation, job: Job) -> None:
     pools = all_pools(situation)  # what is away for a while is refused to nobody
     if job.spec.gpus and not any(pool.suits(job) for pool in pools):
         there = ", ".join(f"{pool.units} x {pool.name}" for pool in pools if pool.kind is not None)
-        asked = (("gpu_model", job.spec.gpu_model), ("gpu_memory_gib", job.spec.gpu_memory_gib))
+        asked = (
+            ("gpu_model", job.spec.gpu_model),
+            ("gpu_memory_gib", job.spec.gpu_memory_gib),
+            ("shared", job.spec.shared or None),
+        )
         field = next((name for name, value in asked if value is not None), "gpus")
-        raise _refused(field, f"the job {too_few(job, pools).text}: it has {there}")
+        raise _refused(field, f"the job {too_few(job, pools).text}: it has {there}{_about_parts(job, pools)}")
     if not job.spec.gpus and not situation.cpu_slots:
         raise _refused("gpus", "the job needs a CPU slot and [devices] cpu_slots is 0; ask for a GPU, or raise it")
     if job.spec.finish_by is not None and (why := shut_out(job, situation, pools)):
         raise _refused("finish_by", f"no finish-by can be promised, for the job {why.text}")
     if situation.power:
         _require_power(situation, situation.power, job)
+
+
+def _about_parts(job: Job, pools: Sequence[Pool]) -> str:
+    """Say how a job gets a part of a GPU, or a whole one, where that is what it lacks."""
+    other = replace(job, spec=replace(job.spec, shared=not job.spec.shared))
+    if not any(pool.suits(other) for pool in pools):
+        more = any(pool.kind and pool.kind.of_board for pool in pools) and job.spec.gpus > 1
+        return "; a job gets a part of one GPU at the most" if more else ""
+    return "; leave out --shared for a whole GPU" if job.spec.shared else "; say --shared if a part of a GPU is enough"
 
 
 def _require_power(situation: Situation, site: SitePower, job: Job) -> None:

@@ -49,11 +49,27 @@ class Pool:
 
 
 def is_kind(kind: DeviceKind, job: Job) -> bool:
-    """Tell whether a device of this kind is what the job asks for; an unknown memory size is not enough for any."""
+    """Tell whether a device of this kind is what the job asks for; an unknown memory size is not enough for any.
+
+    A part of a board is for a job of one GPU that is content with a part, or names the profile of a MIG instance.
+    """
     model, memory_gib = job.spec.gpu_model, job.spec.gpu_memory_gib
+    if kind.of_board and job.spec.gpus > 1:
+        return False
+    if bool(kind.of_board) != job.spec.shared and not _names_profile(model, kind):
+        return False
     if model is not None and model.casefold() not in kind.model.casefold():
         return False
     return memory_gib is None or (kind.memory_gib is not None and kind.memory_gib >= memory_gib)
+
+
+def _names_profile(model: str | None, kind: DeviceKind) -> bool:
+    """Tell whether a model names the profile of a MIG instance, whose kind's model ends with it."""
+    return bool(model and kind.of_board and kind.of_board.casefold() in model.casefold() and _is_profile(kind))
+
+
+def _is_profile(kind: DeviceKind) -> bool:
+    return kind.model.endswith(kind.of_board)
 
 
 def too_few(job: Job, pools: Iterable[Pool], note: str = "") -> Reason:
@@ -110,7 +126,8 @@ def _asked(job: Job) -> str:
 
 def _wishes(job: Job) -> list[str]:
     model, memory_gib = job.spec.gpu_model, job.spec.gpu_memory_gib
-    return [f"of model {model}"] * bool(model) + ([f"with {memory_gib:g} GiB"] if memory_gib else [])
+    wishes = ["to share"] * job.spec.shared + [f"of model {model}"] * bool(model)
+    return wishes + ([f"with {memory_gib:g} GiB"] if memory_gib else [])
 
 
 def all_pools(situation: Situation) -> tuple[Pool, ...]:
@@ -131,13 +148,15 @@ def pools_of(situation: Situation) -> tuple[Pool, ...]:
 def kind_of(device: Device) -> DeviceKind:
     """Return what tells a device apart for a job."""
     memory = device.memory_bytes
-    return DeviceKind(model=device.model, memory_gib=None if memory is None else round(memory / 2**30, 1))
+    gib = None if memory is None else round(memory / 2**30, 1)
+    return DeviceKind(model=device.model, memory_gib=gib, of_board=device.of_board)
 
 
 def pool_name(kind: DeviceKind) -> str:
     """Name a pool, the same after a restart: `A100 80 GiB`, `gpu`."""
     memory = f" {kind.memory_gib:g} GiB" if kind.memory_gib is not None else ""
-    return f"{kind.model or 'gpu'}{memory}"
+    slot = f", {kind.of_board}" if kind.of_board and not _is_profile(kind) else ""
+    return f"{kind.model or 'gpu'}{memory}{slot}"
 
 
 def timelines(situation: Situation, pools: Sequence[Pool]) -> list[Timeline]:

@@ -179,10 +179,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceKind:
-    """What tells devices apart for a job: the model, and the memory in GiB when it is known."""
+    """What tells devices apart for a job: the model, and the memory in GiB when it is known.
+
+    A part of a board says what it is of it: `slot of 4`, or the profile `1g.10gb` of MIG instances.
+    """
 
     model: str = ""
     memory_gib: float | None = None
+    of_board: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from greenrun.core.budgets.budget import Budgets, Measure, Owner, OwnerKind
 from greenrun.core.budgets.calendar_period import CalendarPeriod, PeriodKind, period_of
 from greenrun.core.budgets.charges import ASSUMED_GPU_W, Amount, ChargedAccount, ChargedHour, Estimates, charged
 from greenrun.core.budgets.expected_use import UseRates
+from greenrun.core.energy.gpu_parts import weight_of
 from greenrun.core.jobs.history import GpuTime
 from greenrun.core.jobs.job import Job, Run
 from greenrun.core.planning.model import Options
@@ -112,9 +113,9 @@ class PresentCharges:
         period = self.period(kind, now)
         found = {key: dict(row) for key, row in self._sums.get(kind, {}).items() if _is_of(key, owner)}
         gpu_s: defaultdict[ChargedAccount, float] = defaultdict(float)
-        spans = [(ChargedAccount(row.user, row.project), row.gpus, row.start, row.end) for row in self._ended]
+        spans = [(ChargedAccount(row.user, row.project), float(row.gpus), row.start, row.end) for row in self._ended]
         spans += [
-            (ChargedAccount(job.user, job.spec.project), len(run.devices), run.started_at or run.claimed_at, now)
+            (ChargedAccount(job.user, job.spec.project), weight_of(run.devices), run.started_at or run.claimed_at, now)
             for run, job in live
         ]
         for account, gpus, start, end in spans:

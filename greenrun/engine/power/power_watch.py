@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil, fsum
 
-from greenrun.core.energy.model import Component, Device, Slice, every_gpu, gpus
+from greenrun.core.energy.gpu_parts import board_of, is_part, share_of, weight_of
+from greenrun.core.energy.model import Component, Device, Slice, boards, gpus
 from greenrun.core.formatting import power_text
 from greenrun.core.jobs.job import Job, Run
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
@@ -23,7 +24,7 @@ class PowerWatch:
 
     def __init__(self, site: SitePower | None) -> None:
         self._site = site
-        self._parts: defaultdict[str, deque[tuple[datetime, datetime, float]]] = defaultdict(deque)
+        self._parts: defaultdict[str, deque[tuple[datetime, datetime, float, float]]] = defaultdict(deque)
         self._peaks: dict[int, float] = {}  # of jobs that run, or have run
         self._idle: dict[str, float] = {}
         self._others: dict[str, float] = {}
@@ -55,13 +56,13 @@ class PowerWatch:
             return
         for piece in slices:
             if piece.component is Component.GPU and piece.energy_j is not None:
-                self._parts[piece.device].append((piece.start, piece.end, piece.energy_j))
+                self._parts[piece.device].append((piece.start, piece.end, piece.share, piece.energy_j))
         for device, parts in self._parts.items():
             while parts and not parts[-1][1] - OVER < parts[0][1] <= now + OVER:
                 parts.popleft()  # what is booked lags behind, by a minute at the most
             if idle_w.get(device) is not None:
                 self._idle[device] = _steady(idle_w[device], self._idle.get(device))
-        known = {device.id for device in every_gpu(devices)}
+        known = {device.id for device in boards(devices)}
         found = [power_w for device in known if (power_w := self.measured_w(device, now)) is not None]
         drawn_w, cap_w = self._site.host_w + fsum(found), self._site.cap.at(now)
         before, is_above = self.state, cap_w is not None and drawn_w > cap_w
@@ -78,13 +79,17 @@ class PowerWatch:
     def measured_w(self, device: str, now: datetime, since: datetime | None = None) -> float | None:
         """Return what a GPU drew in the mean over the last half minute that is booked, in watts.
 
-        None where that is not known, is long ago, or began before `since`.
+        A part of a board drew its share of what that did. None where that is not known, is long ago, or began before
+        `since`.
         """
+        if is_part(device):
+            board_w = self.measured_w(board_of(device), now, since)
+            return None if board_w is None else board_w * float(share_of(device))
         parts = self._parts.get(device)
         if not parts or now - parts[-1][1] > LATEST or (since is not None and parts[0][0] < since):
             return None
-        seconds = fsum((end - start).total_seconds() for start, end, _ in parts)
-        return fsum(energy_j for _, _, energy_j in parts) / seconds if seconds > 0 else None
+        seconds = fsum((end - start).total_seconds() * share for start, end, share, _ in parts)
+        return fsum(energy_j for *_, energy_j in parts) / seconds if seconds > 0 else None
 
     def site(
         self,
@@ -98,9 +103,11 @@ class PowerWatch:
         if self._site is None:
             return None
         limits = {device.id: device.power_w for device in devices if device.power_w}
-        site = replace(self._site, idle_w=dict(self._idle), limit_w=limits)
-        excluded_w = fsum(self._others_w(device.id, site, now) for device in devices if device.excluded is not None)
-        site = replace(site, host_w=site.host_w + excluded_w)
+        idle = {device.id: watts for device in devices if (watts := self._idle_of(device.id)) is not None}
+        site = replace(self._site, idle_w=idle, limit_w=limits)
+        excluded = [device.id for device in boards(devices) if device.excluded is not None]
+        beside_w = fsum(self._others_w(device, site, now) for device in excluded) + _idle_beside(devices, site)
+        site = replace(site, host_w=site.host_w + beside_w)
         devices = gpus(devices)
         seen = {job.id: self._known_w(job) for job in queued if job.id in self._peaks}
         drawn = dict[str, float]()
@@ -119,6 +126,11 @@ class PowerWatch:
         idle_w = fsum(site.idle_of(device.id) for device in devices if device.id not in drawn)
         self.state = replace(self.state, expected_w=site.host_w + fsum(drawn.values()) + idle_w)
         return replace(site, drawn_w=drawn, seen_w=seen)
+
+    def _idle_of(self, device: str) -> float | None:
+        """Return what a device draws that nobody holds; a part, its share of what its board does."""
+        board_w = self._idle.get(board_of(device))
+        return None if board_w is None else board_w * float(share_of(device))
 
     def _others_w(self, device: str, site: SitePower, now: datetime) -> float:
         """Return what a GPU counts as that no job has but others may use: as it was measured, else its limit."""
@@ -146,6 +158,16 @@ class PowerWatch:
     def _known_w(self, job: Job) -> float:
         """Return what a queued job counts as that has run before: what it was seen to draw, or more."""
         return max(job.spec.power_w or 0.0, self._peaks[job.id])
+
+
+def _idle_beside(devices: Sequence[Device], site: SitePower) -> float:
+    """Return what boards draw that are leased in parts, beside the idle parts that jobs are given, in watts."""
+    offered = gpus(devices)
+    return fsum(
+        site.idle_of(board.id) * (1.0 - weight_of(part.id for part in offered if part.within == board.id))
+        for board in devices
+        if board.is_divided and board.excluded is None
+    )
 
 
 def _up(power_w: float) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
-from greenrun.core.energy.device_names import named, names_text
+from greenrun.core.energy.device_names import named, names_text, offered
 from greenrun.core.energy.model import Device, gpus
 from greenrun.core.errors import InputProblem, InvalidInput
 from greenrun.core.formatting import instant_text
@@ -97,10 +97,10 @@ class ReservedGpus:
         there = gpus(devices)
         rows = self._far(there, now, asked.end)
         if names:
-            chosen = gpus_named(names, devices)
+            chosen = offered(gpus_named(names, devices), devices)
             taken = overlapping(rows, asked.start, asked.end)
             problems = [
-                InputProblem(field="gpus", message=f"GPU {device.index} is {taken[device.id].text_ahead} already")
+                InputProblem(field="gpus", message=f"GPU {device.name} is {taken[device.id].text_ahead} already")
                 for device in chosen
                 if device.id in taken
             ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from greenrun.core.energy.gpu_parts import driver_name
 from greenrun.core.energy.model import Device
 from greenrun.core.errors import ExecutorError
 from greenrun.core.jobs.job import GpuIds, Job, Run
@@ -146,10 +147,18 @@ def podman_devices(
         if device is None or device.vendor == "amd" or not told:
             by_file.append(name)
         else:
-            yield f"{CDI_NVIDIA}={name if name in told else device.index}"
+            yield f"{CDI_NVIDIA}={_cdi_name(device, told)}"
     for node in nodes_of(by_file, devices):
         if is_there(node):
             yield node
+
+
+def _cdi_name(device: Device, told: str) -> str:
+    """Return what CDI calls a GPU: its UUID where that is told, else its index; that of a MIG instance is `0:1`."""
+    name = driver_name(device.id)
+    if name in told:
+        return name
+    return f"{device.index}:{device.part.removeprefix('mig-')}" if device.part and device.mig else str(device.index)
 
 
 def _cdi(folders: Sequence[Path]) -> str:

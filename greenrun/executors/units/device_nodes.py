@@ -4,11 +4,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from greenrun.core.energy.gpu_parts import board_of
 from greenrun.core.energy.model import Device
 from greenrun.core.errors import ExecutorError
 
 NVIDIA_SHARED = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
 AMD_SHARED = ("/dev/kfd",)
+_MIG_MINORS = "proc/driver/nvidia-caps/mig-minors"
 _MINOR = re.compile(r"^Device Minor:\s*(\d+)\s*$", re.MULTILINE)
 _UUID = re.compile(r"^GPU UUID:\s*(\S+)\s*$", re.MULTILINE)
 
@@ -31,13 +33,37 @@ def nodes_of(held: Sequence[str], devices: Iterable[Device], root: Path = Path("
 def _of_nvidia(device: Device, root: Path) -> list[str]:
     """Return the files of one of NVIDIA's GPUs, or of one that an emulation counts like theirs."""
     minors = _minors(root)
-    minor = minors.get(device.id) if minors else device.index
+    minor = minors.get(board_of(device.id)) if minors else device.index
     if minor is None:
         raise ExecutorError(
             f"which device file the GPU {device.id} has cannot be told from /proc/driver/nvidia/gpus, so nothing was "
             "started; see that the driver is loaded as a whole (nvidia-smi)"
         )
-    return [*NVIDIA_SHARED, f"/dev/nvidia{minor}"]
+    of_instance = _of_instance(device, minor, root) if device.part and device.mig and not device.emulated else []
+    return [*NVIDIA_SHARED, f"/dev/nvidia{minor}", *of_instance]
+
+
+def _of_instance(device: Device, minor: int, root: Path) -> list[str]:
+    """Return the files by which the driver lets a process use one MIG instance of a board, and no other."""
+    told = _caps(root)
+    gpu, compute = device.instance or (-1, -1)
+    wanted = (f"gpu{minor}/gi{gpu}/access", f"gpu{minor}/gi{gpu}/ci{compute}/access")
+    if missing := next((name for name in wanted if name not in told), None):
+        raise ExecutorError(
+            f"which device files the MIG instance {device.id} has cannot be told: {_MIG_MINORS} names no {missing}, so "
+            "nothing was started; see that the instance is still there (nvidia-smi -L), then start greenrun again"
+        )
+    return [f"/dev/nvidia-caps/nvidia-cap{told[name]}" for name in wanted]
+
+
+def _caps(root: Path) -> Mapping[str, int]:
+    """Return the number of the file that stands for each right on MIG instances, as `gpu0/gi1/ci0/access`."""
+    try:
+        lines = (root / _MIG_MINORS).read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return {}
+    rows = (line.split() for line in lines)
+    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdecimal()}
 
 
 def _minors(root: Path) -> Mapping[str, int]:
@@ -56,7 +82,7 @@ def _minors(root: Path) -> Mapping[str, int]:
 
 def _of_amd(device: Device, root: Path) -> list[str]:
     """Return the files of one of AMD's GPUs: its render node is found by its unique id."""
-    wanted = device.id.removeprefix("GPU-").lower()
+    wanted = board_of(device.id).removeprefix("GPU-").lower()
     for node in sorted((root / "sys/class/drm").glob("renderD*")):
         try:
             unique = (node / "device/unique_id").read_text(encoding="ascii", errors="replace").strip().lower()

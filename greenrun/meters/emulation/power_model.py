@@ -6,12 +6,16 @@ It is integrated over steady time, which nobody sets; the wall clock only says w
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from math import fsum
+from types import MappingProxyType
 from uuid import uuid4
 
 from greenrun.clock import CLOCK_STEP_S
-from greenrun.core.energy.model import Device, GpuUse, Quality, Reading, Telemetry
+from greenrun.core.energy.gpu_parts import instance_of, instances_of, slices_of
+from greenrun.core.energy.model import Device, GpuUse, Quality, Reading, Telemetry, boards
 from greenrun.meters.run_folders import RunSpan
 
+EMULATED_SLICES = 7  # compute slices of a board
 NOISE_S = 0.01  # two clocks cannot be read at once
 
 # Since when a device's power limit is how many watts, in order; before the first it is as high as it draws.
@@ -28,6 +32,10 @@ class Watts:
     idle: float
     busy: float
 
+    def at(self, load: float) -> float:
+        """Return the draw under a load from 0 (free) to 1 (all of it is held)."""
+        return self.busy if load >= 1 else self.idle + (self.busy - self.idle) * load
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmulatedKind:
@@ -38,8 +46,17 @@ class EmulatedKind:
     quality: Quality
     emulated: bool
 
-    def devices(self, host: str, gpus: int, watts: Watts) -> tuple[Device, ...]:
-        """Return GPUs named `KIND-HOST-INDEX`: the same for every daemon of a host, so that they share its locks."""
+    def devices(
+        self, host: str, gpus: int, watts: Watts, mig: Mapping[str, Sequence[str]] = MappingProxyType({})
+    ) -> tuple[Device, ...]:
+        """Return GPUs named `KIND-HOST-INDEX`: the same for every daemon of a host, so that they share its locks.
+
+        Those in `mig`, by index, have an instance of each of these profiles.
+        """
+        there = self._boards(host, gpus, watts)
+        return tuple(device for board in there for device in _with_instances(board, mig.get(str(board.index), ())))
+
+    def _boards(self, host: str, gpus: int, watts: Watts) -> tuple[Device, ...]:
         return tuple(
             Device(
                 id=f"{self.name.upper()}-{host}-{index}",
@@ -52,6 +69,27 @@ class EmulatedKind:
             )
             for index in range(gpus)
         )
+
+
+def _with_instances(board: Device, profiles: Sequence[str]) -> Sequence[Device]:
+    if not profiles:
+        return [board]
+    numbered = list(enumerate(profiles))
+    return instances_of(
+        board,
+        [
+            instance_of(
+                board,
+                f"MIG-{board.id}-{number}",
+                number=number,
+                profile=profile,
+                slices=(slices_of(profile) or 1, EMULATED_SLICES),
+                memory_bytes=int(profile.partition(".")[2].removesuffix("gb")) << 30,
+                instance=(number + 1, 0),
+            )
+            for number, profile in numbered
+        ],
+    )
 
 
 EMULATED = EmulatedKind(name="emulated", model="emulated GPU ({watts} W)", quality=Quality.EMULATED, emulated=True)
@@ -90,19 +128,22 @@ def advance(
     """
     if now <= charge.at:
         return []
-    moments = [*(instant for span in spans for instant in span if instant is not None), *(at for at, _ in limits)]
+    ends = (instant for span in spans for instant in (span.start, span.end) if instant is not None)
+    moments = [*ends, *(at for at, _ in limits)]
     changes = {instant for instant in moments if charge.at < instant < now}
     charges = []
     for instant in sorted({*changes, now}):
-        power_w = _limited_w(watts.busy if _is_busy(spans, charge.at) else watts.idle, limits, charge.at)
+        power_w = _limited_w(watts.at(_load_at(spans, charge.at)), limits, charge.at)
         used_j = power_w * pace * (instant - charge.at).total_seconds()
         charge = replace(charge, at=instant, energy_j=charge.energy_j + used_j)
         charges.append(charge)
     return charges
 
 
-def _is_busy(spans: Sequence[RunSpan], instant: datetime) -> bool:
-    return any(span.start <= instant and (span.end is None or instant < span.end) for span in spans)
+def _load_at(spans: Sequence[RunSpan], instant: datetime) -> float:
+    """Return how much of a device is held, from 0 to 1."""
+    held = (span.share for span in spans if span.start <= instant and (span.end is None or instant < span.end))
+    return min(1.0, fsum(held))
 
 
 def _limited_w(power_w: float, limits: Limits, instant: datetime) -> float:
@@ -138,6 +179,7 @@ class WattsBackend:
         `limits` returns the power limits that were set.
         """
         self.devices = tuple(devices)
+        self._boards = boards(self.devices)
         self._quality = quality
         self._watts = watts
         self._load = load
@@ -147,7 +189,7 @@ class WattsBackend:
         self._limits_set = limits
         self._limits: Mapping[str, Limits] = {}  # as of the last sample
         self._last = now(), self._clock()  # the wall clock and the steady one at the last sample
-        self._busy: dict[str, bool] = {}  # then
+        self._busy: dict[str, float] = {}  # then: how much of each was held
         self._session = uuid4().hex
         self._sampled = False
         self._telemetry: dict[str, Telemetry] = {}
@@ -165,15 +207,15 @@ class WattsBackend:
         before, before_s = self._last
         wall_s, steady_s = (now - before).total_seconds(), max(0.0, now_s - before_s)
         if abs(wall_s - steady_s) > CLOCK_STEP_S:
-            readings = [self._reset(device, load.get(device.id, ()), now, steady_s) for device in self.devices]
+            readings = [self._reset(device, load.get(device.id, ()), now, steady_s) for device in self._boards]
         else:
             pace = steady_s / wall_s if wall_s > 0 and abs(wall_s - steady_s) > NOISE_S else 1.0
-            spans = [(device, load.get(device.id, ())) for device in self.devices]
+            spans = [(device, load.get(device.id, ())) for device in self._boards]
             readings = [reading for device, held in spans for reading in self._read(device, held, now, pace)]
         if readings:
             self._last = now, now_s
-            self._busy = {device.id: _is_busy(load.get(device.id, ()), now) for device in self.devices}
-        emulated = [device.id for device in self.devices if device.emulated]
+            self._busy = {device.id: _load_at(load.get(device.id, ()), now) for device in self._boards}
+        emulated = [device.id for device in self._boards if device.emulated]
         self._telemetry = {device: self._look(device, load.get(device, ()), now) for device in emulated}
         self._sampled = True
         self._counters.keep(self._counters.charges)
@@ -193,18 +235,17 @@ class WattsBackend:
         return news
 
     def _look(self, device: str, spans: Sequence[RunSpan], now: datetime) -> Telemetry:
-        is_busy, limits = _is_busy(spans, now), self._limits.get(device, ())
-        power_w = _limited_w(self._watts.busy if is_busy else self._watts.idle, limits, now)
+        held, limits = _load_at(spans, now), self._limits.get(device, ())
+        power_w = _limited_w(self._watts.at(held), limits, now)
         limit_w = _limited_w(self._watts.busy, limits, now) if limits else None
-        return Telemetry(power_w=power_w, power_limit_w=limit_w, utilization=float(is_busy))
+        return Telemetry(power_w=power_w, power_limit_w=limit_w, utilization=held)
 
     def _reset(self, device: Device, spans: Sequence[RunSpan], now: datetime, steady_s: float) -> Reading:
         """Read a device after the clock was set: what it used is known where its load was the same all the time."""
         last = self._counters.charges.get(device.id, Charge(at=now, energy_j=0.0))
-        is_busy = _is_busy(spans, now)
-        if is_busy == self._busy.get(device.id) and all(span.end is None for span in spans):
-            power_w = self._watts.busy if is_busy else self._watts.idle
-            power_w = _limited_w(power_w, self._limits.get(device.id, ()), now)
+        held = _load_at(spans, now)
+        if held == self._busy.get(device.id) and all(span.end is None for span in spans):
+            power_w = _limited_w(self._watts.at(held), self._limits.get(device.id, ()), now)
             charge = replace(last, at=now, energy_j=last.energy_j + power_w * steady_s)
         else:
             charge = replace(last, at=now, base=uuid4().hex[:8])
@@ -220,7 +261,7 @@ class WattsBackend:
             self._counters.charges[device.id] = charges[-1]
         is_step = device.emulated and self._sampled
         begins = [last.at, *(charge.at for charge in charges)]
-        busy = [float(_is_busy(spans, begin)) if is_step else None for begin in begins]
+        busy = [_load_at(spans, begin) if is_step else None for begin in begins]
         return [self._reading(device, charge, share) for charge, share in zip(charges, busy, strict=False)]
 
     def _reading(self, device: Device, charge: Charge, utilization: float | None) -> Reading:

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from greenrun.clock import utc_now
+from greenrun.core.energy.gpu_parts import board_of, share_of
 from greenrun.core.energy.model import Component, Device, GpuUse, MeterHealth, Reading
 from greenrun.core.errors import MeterError
 from greenrun.meters.recent_readings import RecentReadings
@@ -66,7 +67,7 @@ class Sampler:
         self._child, hello = self._first_child()
         self._unlowered_w = dict(request.settings.unlowered_w)
         self._devices = tuple(map(self._at_full_power, hello.devices or ()))
-        self._health = HealthTracker(self._devices, monotonic())
+        self._health = HealthTracker(_read(self._devices), monotonic())
         self._health.count(hello.troubles or {})
         self._uses: dict[str, GpuUse] = {}
         self._thread = threading.Thread(target=self._keep_sampling, name=f"meter-{self._kind}", daemon=True)
@@ -217,7 +218,7 @@ class Sampler:
         self._lose([device for device in self._devices if device.id not in there], NOT_LISTED)
         with self._news:  # one that was lost at first may be there, and where one is lost the others are counted anew
             self._devices = tuple(sorted({**known, **there}.values(), key=lambda device: device.index))
-            self._health.add(self._devices, monotonic())
+            self._health.add(_read(self._devices), monotonic())
             self.restarts += 1
             self._health.start_new_process()
             self._health.count(hello.troubles or {})
@@ -228,6 +229,9 @@ class Sampler:
         """Return a device with what it draws under load at the most, also where its limit is lowered just now."""
         if device.power_w is None:
             return device
+        if device.part:  # its board comes before it
+            power_w = self._unlowered_w.get(board_of(device.id), device.power_w) * float(share_of(device.id))
+            return replace(device, power_w=power_w)
         power_w = max(device.power_w, self._unlowered_w.get(device.id, 0.0))
         self._unlowered_w[device.id] = power_w
         return replace(device, power_w=power_w)
@@ -236,7 +240,12 @@ class Sampler:
         """Note that the driver, opened anew, does not know these GPUs."""
         lost = GpuUse(at=utc_now(), fault=why.rstrip("."))
         with self._news:
-            self._uses |= {device.id: lost for device in devices if device.kind is Component.GPU}
+            self._uses |= {device.id: lost for device in devices if device.kind is Component.GPU and not device.part}
+
+
+def _read(devices: Sequence[Device]) -> list[Device]:
+    """Return the devices that can be read: no part of a board ever is."""
+    return [device for device in devices if not device.part]
 
 
 class _Pokes:

@@ -56,18 +56,23 @@ def unpack_request(text: str) -> Request:
         settings=MeterSettings(
             kinds=tuple(settings["kinds"]),
             include=tuple(settings["include"]),
-            emulated=EmulatedSettings(**settings["emulated"]),
+            emulated=_emulated(settings["emulated"]),
             constant=ConstantSettings(**constant) if constant else None,
             cpu_kinds=tuple(settings["cpu_kinds"]),
             powercap=Path(settings["powercap"]),
             external=tuple(_external(each) for each in settings["external"]),
             exclude=tuple(settings["exclude"]),
             excluded_energy=settings["excluded_energy"],
+            shared=settings["shared"],
             unlowered_w=settings["unlowered_w"],
         ),
         runs_dir=Path(fields["runs_dir"]),
         state_dir=Path(fields["state_dir"]),
     )
+
+
+def _emulated(fields: Mapping[str, Any]) -> EmulatedSettings:
+    return EmulatedSettings(**{**fields, "mig": {index: tuple(row) for index, row in fields["mig"].items()}})
 
 
 def _external(fields: Mapping[str, Any]) -> ExternalSettings:
@@ -110,7 +115,8 @@ def unpack(line: bytes) -> Message:
 
 
 def _device(fields: Mapping[str, Any]) -> Device:
-    return Device(**{**fields, "kind": Component(fields["kind"])})
+    instance = fields["instance"] and tuple(fields["instance"])
+    return Device(**{**fields, "kind": Component(fields["kind"]), "instance": instance})
 
 
 def _use(fields: Mapping[str, Any]) -> GpuUse:

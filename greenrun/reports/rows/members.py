@@ -11,6 +11,7 @@ from greenrun.core.accounting.grouping import Codes, Grouping, Truths, grouped
 from greenrun.core.accounting.parts import Integers
 from greenrun.core.accounting.period import NO_OUTCOME, OUTCOMES, Period, microseconds
 from greenrun.core.carbon.intensity import Floats
+from greenrun.core.energy.gpu_parts import board_of, share_of, weight_of
 from greenrun.core.energy.model import Component
 from greenrun.core.jobs.job import Outcome
 from greenrun.reports.emissions import NOT_SUCCEEDED
@@ -82,6 +83,7 @@ class RunBooks:
         self.held_s: Floats = np.where(is_inside, inside, 0) / MICROS
         self.of_part: Integers = self.table.positions(period.parts.run_id)  # where a run holds the part's device
         self.gpus: Integers = np.array(list(map(len, self.table.holdings)), dtype=np.int64)[self.table.holding]
+        self.boards: Floats = np.array(list(map(weight_of, self.table.holdings)), dtype=np.float64)[self.table.holding]
 
     @cached_property
     def is_booked(self) -> Truths:
@@ -144,14 +146,14 @@ class RunBooks:
 
     def held(self, members: Members, used: GroupedParts) -> Held:
         """Return for how long the runs of each group held each GPU; of those that go on, what is booked by now."""
-        parts, (devices, device, run) = used.parts, self._holdings
+        parts, (devices, device, run, share) = used.parts, self._holdings
         known = list(dict.fromkeys([*devices, *parts.devices]))
         seconds, is_listed = np.zeros((2, members.by.count, len(known)))
         code_of_run = np.full(len(self.table), -1)
         code_of_run[members.run] = members.by.code
         code_of_run[~self.table.has_ended] = -1
         mine = code_of_run[run] >= 0
-        np.add.at(seconds, (code_of_run[run[mine]], device[mine]), self.held_s[run[mine]])
+        np.add.at(seconds, (code_of_run[run[mine]], device[mine]), self.held_s[run[mine]] * share[mine])
         is_listed[code_of_run[run[mine]], device[mine]] = 1
         goes_on = parts.is_held & parts.of_component(Component.GPU) & (used.by.code >= 0)
         if goes_on.any():
@@ -162,14 +164,17 @@ class RunBooks:
         return Held(known, seconds, is_listed > 0)
 
     @cached_property
-    def _holdings(self) -> tuple[list[str], Codes, Integers]:
-        """The GPUs that runs held, and of each that a run held, which it was, and the run's position."""
-        devices, code = grouped(name for each in self.table.holdings for name in each)
+    def _holdings(self) -> tuple[list[str], Codes, Integers, Floats]:
+        """The boards that runs held, and of each that a run held: which it was, the run's position, its share."""
+        held = [name for each in self.table.holdings for name in each]
+        devices, code = grouped(map(board_of, held))
+        shares = np.array([float(share_of(name)) for name in held], dtype=np.float64)
         counts = np.array(list(map(len, self.table.holdings)), dtype=np.int64)
         begins = np.cumsum(counts) - counts
         run = np.repeat(np.arange(len(self.table)), self.gpus)
         nth = np.arange(len(run)) - np.repeat(np.cumsum(self.gpus) - self.gpus, self.gpus)
-        return devices, code[begins[self.table.holding[run]] + nth], run
+        which = begins[self.table.holding[run]] + nth
+        return devices, code[which], run, shares[which]
 
     def work(self, members: Members) -> Figures:
         """Return the work of the runs of each group, its unit, and the IT energy in joules that each unit of it took.

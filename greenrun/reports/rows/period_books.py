@@ -118,7 +118,7 @@ class Books:
     def _held_s(self, whole: Members, used: GroupedParts) -> Floats:
         """Return the GPU-seconds that these runs held; of those that go on, what is booked by now."""
         table, books = self.runs.table, self.runs
-        ended = whole.by.sums((books.held_s * books.gpus)[whole.run], table.has_ended[whole.run])
+        ended = whole.by.sums((books.held_s * books.boards)[whole.run], table.has_ended[whole.run])
         goes_on = used.parts.is_held.copy()
         goes_on[goes_on] = ~table.has_ended[table.positions(used.parts.run_id[goes_on])]
         if not goes_on.any():

@@ -12,6 +12,7 @@ from sqlalchemy import Row, case, func, select
 from sqlalchemy.orm import Session
 
 from greenrun.core.carbon.intensity import SeriesId
+from greenrun.core.energy.gpu_parts import board_of
 from greenrun.core.energy.ledger import (
     PricedSum,
     Total,
@@ -196,7 +197,8 @@ def _total(run: Run, parts: Sequence[Any], marks: Mapping[str, datetime], series
         location_g=average_g(_best(part, series) for part in parts),
         marginal_g=_marginal_g(parts, series),
     )
-    until = max((part.ended_at for part in parts if part.device in run.devices), default=None)
+    boards = set(map(board_of, run.devices))
+    until = max((part.ended_at for part in parts if part.device in boards), default=None)
     shared = [part for part in parts if part.component != Component.GPU]
     shared_until = {part.device: max(part.ended_at, marks.get(part.device, part.ended_at)) for part in shared}
     return complete(booked, booked_s, expected_seconds(run, until, shared_until))

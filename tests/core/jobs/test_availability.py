@@ -48,18 +48,18 @@ def on(*pids: int, **more: object) -> list[GpuProcess]:
     ],
 )
 def test_whose_a_process_is_decides_and_not_its_user(owner: ProcessOwner, holder: str | None, is_other: bool) -> None:
-    assert [row.pid for row in others_on(on(42), {42: owner}, holder)] == [42] * is_other
+    assert [row.pid for row in others_on(on(42), {42: owner}, [holder] if holder else [])] == [42] * is_other
 
 
 @pytest.mark.parametrize(("size", "counts"), [(200 << 20, False), (SMALL_BYTES, True), (8 * GIB, True), (None, False)])
 def test_a_display_server_is_no_occupant_and_a_renderer_is(size: int | None, counts: bool) -> None:
     process = GpuProcess(pid=42, memory_bytes=size, is_graphics=True)
-    assert bool(others_on([process], {42: BOB}, None)) is counts
-    assert others_on([GpuProcess(pid=42, memory_bytes=size)], {42: BOB}, None)  # one that computes, however little
+    assert bool(others_on([process], {42: BOB}, ())) is counts
+    assert others_on([GpuProcess(pid=42, memory_bytes=size)], {42: BOB}, ())  # one that computes, however little
 
 
 def test_no_more_is_claimed_than_is_known() -> None:
-    rows = others_on(on(3, 1, 2), {1: BOB, 2: OURS, 3: ProcessOwner(is_seen=False)}, None)
+    rows = others_on(on(3, 1, 2), {1: BOB, 2: OURS, 3: ProcessOwner(is_seen=False)}, ())
     assert used_by("GPU 1", rows).text == (
         "used by process 1 of bob and process 2 of run 7.1, which does not hold it "
         "and process 3 of a user who cannot be seen"

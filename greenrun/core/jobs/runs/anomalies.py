@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from statistics import median
 
+from greenrun.core.energy.gpu_parts import board_of
 from greenrun.core.energy.model import Component, Quality, Slice
 from greenrun.core.formatting import duration_text, power_text
 from greenrun.core.jobs.history import LearnedPower
@@ -121,7 +122,7 @@ def power_off(
     known = {device: [_part_since(piece, last - window) for piece in row] for device, row in rows.items()}
     needed_s = COVERED * window.total_seconds()
     told_s = {device: sum(seconds for seconds, _ in row) for device, row in known.items()}
-    if not told_s or any(told_s.get(device, 0.0) < needed_s for device in devices):
+    if not told_s or any(told_s.get(board_of(device), 0.0) < needed_s for device in devices):
         return None
     power_w = sum(sum(energy_j for _, energy_j in row) / told_s[device] for device, row in known.items())
     low_w, high_w = limits.power_off_below * learned.power_w, limits.power_off_above * learned.power_w
@@ -151,7 +152,7 @@ def stuck(progress: Progress | None, now: datetime, limits: Limits) -> RuleResul
 
 
 def _is_idle(piece: Slice, idle_w: Mapping[str, float], limits: Limits) -> bool | None:
-    seconds = (piece.end - piece.start).total_seconds()
+    seconds = (piece.end - piece.start).total_seconds() * piece.share
     if piece.quality in _GAPS or seconds <= 0:
         return None
     if piece.busy_s is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from math import inf
 
+from greenrun.core.energy.gpu_parts import board_of, is_part, share_of
 from greenrun.core.energy.model import Hold
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.runs.status import Phase, RunStatus
@@ -20,12 +21,19 @@ class Observed:
 
 
 def holds_of(booked: Sequence[Run], observed: Sequence[Observed]) -> Mapping[str, list[Hold]]:
-    """Return by device every hold that may own energy not yet booked; a run that has not started holds nothing."""
+    """Return by board every hold that may own energy not yet booked; a run that has not started holds nothing."""
     holds: dict[str, list[Hold]] = defaultdict(list)
     for run, start, end in _spans(booked, observed):
         for device in run.devices:
-            holds[device].append(Hold(run_id=run.id, device=device, start=start, end=end))
+            board, share = board_of(device), float(share_of(device))
+            holds[board].append(Hold(run_id=run.id, device=board, start=start, end=end, share=share))
     return holds
+
+
+def held_in_parts(booked: Sequence[Run], observed: Sequence[Observed]) -> set[str]:
+    """Return the boards of which some run has held a part."""
+    runs = (*booked, *(row.run for row in observed))
+    return {board_of(device) for run in runs for device in run.devices if is_part(device)}
 
 
 def users_of(device: str, booked: Sequence[Run], observed: Sequence[Observed]) -> dict[str, Hold]:
@@ -42,14 +50,17 @@ def expected_seconds(
 ) -> dict[str, float]:
     """Return how many seconds of each of its devices must be in a run's slices; infinite where that cannot be told.
 
+    Those of a part are in the slices of its board, by its share.
+
     While it runs, the time that counts ends where the latest slice of its devices does. `shared_until` tells how far
     the devices that nobody holds are booked: while one is not up to the run's end, a part of the run may be missing.
     """
     start, end = run.started_at, run.ended_at or booked_until
     missing = [device for device, at in (shared_until or {}).items() if run.ended_at is not None and at < run.ended_at]
     if start is None or end is None or end < start:  # the last: the clock was set back meanwhile
-        return dict.fromkeys([*run.devices, *missing], inf)
-    return dict.fromkeys(run.devices, (end - start).total_seconds()) | dict.fromkeys(missing, inf)
+        return dict.fromkeys([*map(board_of, run.devices), *missing], inf)
+    seconds = (end - start).total_seconds()
+    return {board_of(device): seconds * float(share_of(device)) for device in run.devices} | dict.fromkeys(missing, inf)
 
 
 def _spans(booked: Sequence[Run], observed: Sequence[Observed]) -> Iterator[tuple[Run, datetime, datetime | None]]:
@@ -67,9 +78,9 @@ def _spans(booked: Sequence[Run], observed: Sequence[Observed]) -> Iterator[tupl
 
 
 def holder(device: str, observed: Sequence[Observed]) -> int | None:
-    """Return the run that has the device now, if it has started."""
+    """Return a run that has the device, or a part of it, now, if it has started."""
     started = [row.run for row in observed if row.run.started_at or row.status.started_at]
-    return next((run.id for run in started if device in run.devices), None)
+    return next((run.id for run in started if device in map(board_of, run.devices)), None)
 
 
 def exclusive(holds: Iterable[Hold]) -> list[Hold]:
@@ -97,7 +108,7 @@ def shared_through(observed: Sequence[Observed], now: datetime) -> datetime:
 
 def known_through(device: str, observed: Sequence[Observed], now: datetime) -> datetime:
     """Return the last instant up to which it is known who held the device."""
-    return _through([row for row in observed if device in row.run.devices], now)
+    return _through([row for row in observed if device in map(board_of, row.run.devices)], now)
 
 
 def _through(observed: Sequence[Observed], now: datetime) -> datetime:

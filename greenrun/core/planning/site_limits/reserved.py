@@ -98,7 +98,7 @@ def reserved_time(
     until: datetime,
 ) -> tuple[Reserved, ...]:
     """Return the reserved time of GPUs that is not over, of every week as far as `until`; no two of a GPU overlap."""
-    known = {device.id: f"GPU {device.index}" for device in there}
+    known = {device.id: f"GPU {device.name}" for device in there}
     found = [
         Reserved(device=device, gpu=known[device], start=row.start, end=row.end, whose=row.whose, name=row.name)
         for row in once
