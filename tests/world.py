@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId
+from greenrun.core.energy.gpu_parts import board_of, share_of
 from greenrun.core.energy.model import Device, GpuUse, Quality, Reading
 from greenrun.core.errors import ExecutorError, HostShort, ProviderUnavailable
 from greenrun.core.jobs.availability import ProcessOwner
@@ -158,7 +159,8 @@ class World:
         spans: dict[str, list[RunSpan]] = {}
         for process in self.processes.values():
             for device in process.devices:
-                spans.setdefault(device, []).append(RunSpan(process.started_at, process.ends_at))
+                span = RunSpan(process.started_at, process.ends_at, share_of(device))
+                spans.setdefault(board_of(device), []).append(span)
         return spans
 
     # Grid: a perfect forecast, and measured values once a slot is over

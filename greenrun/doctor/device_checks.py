@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from types import MappingProxyType
 
 from greenrun.core.energy.device_names import named, names_text
+from greenrun.core.energy.gpu_parts import parts_within
 from greenrun.core.energy.model import Component, Device, Quality, every_gpu, gpus
 from greenrun.core.errors import MeterError
 from greenrun.core.formatting import count_text
@@ -48,6 +49,11 @@ class Found:
     def gpus(self) -> tuple[Device, ...]:
         """The GPUs among them that jobs can be given."""
         return gpus(self.devices)
+
+    @property
+    def boards_and_parts(self) -> tuple[Device, ...]:
+        """The GPUs that jobs can be given, whole or in parts, and the parts."""
+        return tuple(device for device in every_gpu(self.devices) if device.excluded is None)
 
     @property
     def excluded(self) -> tuple[Device, ...]:
@@ -105,8 +111,8 @@ def check_gpus(
             )
     if not found.gpus:
         yield _without_gpus(settings.kinds, is_stated=is_stated)
-    for device in found.gpus:
-        yield _read(device, found.qualities or {})
+    for device in found.boards_and_parts:
+        yield _read(device, found.qualities or {}, has_parts=bool(parts_within(device.id, found.devices)))
     yield from _kept_from_jobs(found, settings, reserved)
 
 
@@ -138,19 +144,27 @@ def _without_gpus(kinds: Sequence[str], *, is_stated: bool) -> Finding:
     return warning(Area.GPUS, text, 'set devices.meter; for a trial without hardware, devices.meter = "emulated"')
 
 
-def _read(device: Device, qualities: Mapping[str, Quality]) -> Finding:
+def _read(device: Device, qualities: Mapping[str, Quality], *, has_parts: bool) -> Finding:
     what, quality = f"GPU {gpu_text(device)}", qualities.get(device.id)
+    if device.part:
+        return ok(Area.GPUS, f"{what}: a part of GPU {device.index} ({device.of_board}), which tells its energy")
     if device.within is not None:
         return ok(Area.GPUS, f"{what}: its energy is in that of {device.within}")
     if quality is None:
         smi = {"nvidia": "nvidia-smi", "amd": "amd-smi"}.get(device.vendor, "the driver's own tool")
         return failed(Area.GPUS, f"{what} told no energy: what jobs use on it is unknown", f"see what {smi} says of it")
-    if device.mig:
+    if device.mig and not device.is_divided:
         return warning(
             Area.GPUS, f"{what} is split by MIG: jobs get all of it, its parts are not given out",
             "nvidia-smi -mig 0, unless that is meant",
         )  # fmt: skip
-    return ok(Area.GPUS, f"{what}, read {_GRADES.get(quality, quality.value)}")
+    if device.is_divided and not has_parts:
+        return warning(
+            Area.GPUS, f"{what} is in MIG mode and has no instances, so no job gets it",
+            "nvidia-smi mig -cgi 3g.40gb,3g.40gb -C, then start greenrun again; or nvidia-smi -mig 0",
+        )  # fmt: skip
+    in_parts = "; jobs get its parts, and none gets all of it" if device.is_divided else ""
+    return ok(Area.GPUS, f"{what}, read {_GRADES.get(quality, quality.value)}{in_parts}")
 
 
 def check_cpu(settings: MeterSettings, *, is_stated: bool) -> Iterator[Finding]:

@@ -7,7 +7,6 @@ import stat
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from glob import escape
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -84,8 +83,12 @@ class DeviceLocks:
         """Return whose locks keep a device from being taken: its own, its board's, and those of its parts."""
         if is_part(device):
             return [device, board_of(device)]
-        parts = self._folder.glob(f"{escape(quote(f'{device}/', safe=''))}*.lock")
-        return [device, *sorted(unquote(path.name.removesuffix(".lock")) for path in parts)]
+        try:
+            files = sorted(path.name for path in self._folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            files = []
+        begin = quote(f"{device}/", safe="")
+        return [device, *(unquote(name.removesuffix(".lock")) for name in files if name.startswith(begin))]
 
     def _locked(self, device: str) -> str | None:
         return device if is_locked(self._path(device)) else None

@@ -170,7 +170,7 @@ class Measurement:
         ago_s = ago_s if 0 <= ago_s <= FRESH_S else 0.0
         self._start, self._start_s = now - timedelta(seconds=ago_s), now_s - ago_s
         self._is_begun = True
-        devices = self._meter.devices()
+        devices = [device for device in self._meter.devices() if not device.part]
         self._chosen = chosen(self._choice.visible, devices)
         self._watches = [
             DeviceWindow(device, self._start, self._gap_s(device)) for device in devices if self._is_read(device)

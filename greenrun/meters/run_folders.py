@@ -183,7 +183,7 @@ def _by_device(uses: Iterable[tuple[Sequence[str], RunSpan]]) -> dict[str, list[
     spans: dict[str, list[RunSpan]] = {}
     for devices, span in uses:
         for device in devices:
-            share = float(share_of(device))
+            share = share_of(device)
             spans.setdefault(board_of(device), []).append(span if share == 1 else span._replace(share=share))
     return spans
 

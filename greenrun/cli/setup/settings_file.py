@@ -98,7 +98,7 @@ def _devices(meter: str | None, gpus: Sequence[Device], *, reads_cpu: bool) -> I
         yield _line('meter = "emulated"', "imaginary GPUs, for a trial: no hardware is used")
     else:
         yield _line(f'meter = "{meter}"', "greenrun does not start without it, so that no job waits for a GPU in vain")
-        yield from (f"#   {device.index}  {device.model}  {device.id}" for device in gpus)
+        yield from (f"#   {device.name}  {device.model}  {device.id}" for device in gpus)
     if reads_cpu:
         yield _line('cpu_meter = "rapl"', "the energy of CPUs and their memory, too")
     if meter == "emulated":

@@ -7,7 +7,7 @@ A part's id tells the board and how much of it the part is, so that books and re
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from fractions import Fraction
+from math import fsum
 
 from greenrun.core.energy.model import Device
 
@@ -26,19 +26,19 @@ def is_part(device: str) -> bool:
     return "/" in device
 
 
-def share_of(device: str) -> Fraction:
+def share_of(device: str) -> float:
     """Return how much of its board a device is: 1 for a whole one."""
     part = device.partition("/")[2]
     if slot := _SLOT.fullmatch(part):
-        return Fraction(1, max(1, int(slot[1])))
+        return 1.0 / max(1, int(slot[1]))
     if found := _INSTANCE.fullmatch(part):
-        return min(Fraction(1), Fraction(max(1, int(found[2])), max(1, int(found[3]))))
-    return Fraction(1)
+        return min(1.0, max(1, int(found[2])) / max(1, int(found[3])))
+    return 1.0
 
 
 def weight_of(devices: Iterable[str]) -> float:
     """Return how many boards these devices are, parts counted as such."""
-    return float(sum((share_of(device) for device in devices), Fraction(0)))
+    return fsum(map(share_of, devices))
 
 
 def driver_name(device: str) -> str:
@@ -81,7 +81,7 @@ def slots_of(board: Device, count: int) -> list[Device]:
 def instances_of(board: Device, instances: Sequence[Device]) -> list[Device]:
     """Return a board in MIG mode and its instances, each with the power limit of its share of the board."""
     power_w = board.power_w
-    parts = [replace(one, power_w=None if power_w is None else power_w * float(share_of(one.id))) for one in instances]
+    parts = [replace(one, power_w=None if power_w is None else power_w * share_of(one.id)) for one in instances]
     return [replace(board, mig=True, is_divided=True), *parts]
 
 

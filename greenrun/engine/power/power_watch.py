@@ -84,7 +84,7 @@ class PowerWatch:
         """
         if is_part(device):
             board_w = self.measured_w(board_of(device), now, since)
-            return None if board_w is None else board_w * float(share_of(device))
+            return None if board_w is None else board_w * share_of(device)
         parts = self._parts.get(device)
         if not parts or now - parts[-1][1] > LATEST or (since is not None and parts[0][0] < since):
             return None
@@ -130,7 +130,7 @@ class PowerWatch:
     def _idle_of(self, device: str) -> float | None:
         """Return what a device draws that nobody holds; a part, its share of what its board does."""
         board_w = self._idle.get(board_of(device))
-        return None if board_w is None else board_w * float(share_of(device))
+        return None if board_w is None else board_w * share_of(device)
 
     def _others_w(self, device: str, site: SitePower, now: datetime) -> float:
         """Return what a GPU counts as that no job has but others may use: as it was measured, else its limit."""

@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from greenrun.core.energy.model import Device, GpuProcess, Telemetry
+from greenrun.core.energy.model import Device, GpuProcess, GpuUse, Telemetry
 from greenrun.core.energy.power_limit import LimitFaultKind, LimitReading
 from greenrun.core.errors import MeterError
 from greenrun.meters.gpu.accumulator import HIGHEST_W
@@ -73,6 +74,15 @@ class Amd:
             memory_used_bytes=used * MIB if isinstance(used, int) else None,
             temperature_c=self._temperature_c(),
         )
+
+    @property
+    def parts(self) -> None:
+        """None: what AMD divides is told as GPUs of their own."""
+        return None
+
+    def part_use(self, part: Device, at: datetime) -> GpuUse:
+        """Return nothing: there are no parts."""
+        return GpuUse(at=at)
 
     def processes(self) -> tuple[GpuProcess, ...] | None:
         """Return the processes that have memory of it; None if the library does not tell."""

@@ -1,8 +1,10 @@
 """The interface to a GPU vendor's driver, implemented by `nvidia.py` and `amd.py`."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
-from greenrun.core.energy.model import Device, GpuProcess, Telemetry
+from greenrun.core.energy.model import Device, GpuProcess, GpuUse, Telemetry
 from greenrun.core.energy.power_limit import LimitFaultKind, LimitReading
 from greenrun.core.errors import MeterError
 
@@ -41,6 +43,13 @@ class Gpu(Protocol):
 
         Called once a second, so it does not ask for running processes: that may keep a driver busy for milliseconds.
         """
+
+    @property
+    def parts(self) -> Sequence[Device] | None:
+        """Its MIG instances, which are leased apart; None for a board that is leased as a whole."""
+
+    def part_use(self, part: Device, at: datetime) -> GpuUse:
+        """Return who uses one of these parts, and whether it is gone."""
 
     def processes(self) -> tuple[GpuProcess, ...] | None:
         """Return the processes that have it in use for computing; None if the driver does not tell them."""

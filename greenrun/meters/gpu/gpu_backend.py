@@ -1,7 +1,7 @@
 """Meter GPUs through their driver: one accumulator per board, continued from the last process's state.
 
-Runs only in the sampler process. Boards are identified by UUID, never by index; a board split by MIG is one board.
-The driver is NVIDIA's, or another with the same interface (`driver.py`).
+Runs only in the sampler process. Boards are identified by UUID, never by index; of a board split by MIG
+it alone is read. The driver is NVIDIA's, or another with the same interface (`driver.py`).
 """
 
 import threading
@@ -14,6 +14,7 @@ from time import monotonic
 from uuid import uuid4
 
 from greenrun.clock import boot_s, utc_now
+from greenrun.core.energy.gpu_parts import instances_of
 from greenrun.core.energy.model import Device, GpuUse, Quality, Reading, Telemetry, worst
 from greenrun.core.errors import MeterEnded, MeterError
 from greenrun.core.formatting import duration_text
@@ -87,7 +88,7 @@ class GpuBackend:
         self._turn = threading.Lock()
         self._keeps_integrating = False
         self._integrator: threading.Thread | None = None
-        self.devices = tuple(board.gpu.device for board in self._boards)
+        self.devices = tuple(device for board in self._boards for device in _offered(board.gpu))
 
     def sample(self) -> Sequence[Reading]:
         """Return a reading of each readable board; raise MeterError if there is none, MeterEnded after GIVE_UP_S."""
@@ -134,10 +135,15 @@ class GpuBackend:
             return {}
         self._asked_at_s = now_s
         with self._turn:
-            return {board.gpu.device.id: self._use(board) for board in self._boards}
+            uses = {board.gpu.device.id: self._use(board) for board in self._boards}
+            return uses | {
+                part.id: board.gpu.part_use(part, self._now())
+                for board in self._boards
+                for part in board.gpu.parts or ()
+            }
 
     def _use(self, board: _Board) -> GpuUse:
-        processes = board.gpu.processes()
+        processes = () if board.gpu.parts else board.gpu.processes()  # what runs there runs on its parts
         is_silent = board.advanced_at_s is not None and self._clock() - board.advanced_at_s > SILENT_S
         fault = board.gpu.fault or (
             f"{self._driver.MAKER}'s driver tells nothing of it any more" if is_silent else None
@@ -226,6 +232,11 @@ class GpuBackend:
         random, rest = Random(), threading.Event()
         while not rest.wait(FAST_S + random.uniform(-JITTER_S, JITTER_S)):
             self.integrate()
+
+
+def _offered(gpu: Gpu) -> list[Device]:
+    """Return a board and its parts, where it has some to be leased."""
+    return [gpu.device] if gpu.parts is None else instances_of(gpu.device, gpu.parts)
 
 
 def _boards(driver: Driver) -> tuple[list[_Board], list[int]]:

@@ -1,12 +1,16 @@
 """NVIDIA's library (NVML): a board's energy counter, power and telemetry, and its errors as sentences."""
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import pynvml
 
-from greenrun.core.energy.model import Device, GpuProcess, Telemetry
+from greenrun.core.energy.gpu_parts import driver_name, instance_of
+from greenrun.core.energy.model import Device, GpuProcess, GpuUse, Telemetry
 from greenrun.core.energy.power_limit import LimitFaultKind, LimitReading
 from greenrun.core.errors import MeterError
 from greenrun.meters.gpu.accumulator import HIGHEST_W
@@ -59,6 +63,7 @@ class Nvidia:
     counts: bool
     handle: Any  # None while the board is lost
     fault: str | None = None
+    parts: tuple[Device, ...] | None = None
 
     def counter_j(self) -> float | None:
         """Return its energy counter in J; None if it has none, or cannot be read now."""
@@ -90,6 +95,16 @@ class Nvidia:
             {row.pid for row in self._ask(pynvml.nvmlDeviceGetGraphicsRunningProcesses_v3) or ()} if computing else ()
         )
         return None if computing is None else tuple(_processes(computing, drawing))
+
+    def part_use(self, part: Device, at: datetime) -> GpuUse:
+        """Return who uses one of its MIG instances; one that was destroyed is lost until greenrun is started again."""
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByUUID(driver_name(part.id))
+        except pynvml.NVMLError as exc:
+            gone = _LOST[pynvml.NVML_ERROR_NOT_FOUND]
+            return GpuUse(at=at, fault=gone if exc.value == pynvml.NVML_ERROR_NOT_FOUND else None)
+        computing = _known(_computing, handle)
+        return GpuUse(at=at, processes=None if computing is None else tuple(_processes(computing, ())))
 
     def _ask(self, question: Callable[[Any], T]) -> T | None:
         try:
@@ -134,7 +149,7 @@ def board_count() -> int:
 
 
 def board_at(index: int) -> Nvidia | None:
-    """Return the board at an index; None if it is lost. A board split by MIG is still one board."""
+    """Return the board at an index; None if it is lost. A board split by MIG is still one board, with parts."""
     try:
         handle = pynvml.nvmlDeviceGetHandleByIndex(index)
         uuid, name = pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle)
@@ -156,7 +171,48 @@ def board_at(index: int) -> Nvidia | None:
         pci=_pci(handle),
     )
     highest_w = max(bounds_mw[1] if bounds_mw else 0, limit_mw or 0) / 1000 or HIGHEST_W
-    return Nvidia(device, highest_w, _counts(handle), handle)
+    board = Nvidia(device, highest_w, _counts(handle), handle)
+    board.parts = tuple(_instances(handle, device)) if device.mig and _most_instances(handle) else None
+    return board
+
+
+def _most_instances(handle: Any) -> int:
+    """Return how many MIG instances a board may have, which is how many compute slices it has."""
+    return int(_known(pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0)
+
+
+def _instances(handle: Any, board: Device) -> Iterator[Device]:
+    """Yield the MIG instances of a board, those alone that the driver tells all of that a lease takes."""
+    most = _most_instances(handle)
+    for number in range(most):
+        one = _known(partial(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, index=number), handle)
+        if one is None:
+            continue
+        uuid, told = _known(pynvml.nvmlDeviceGetUUID, one), _known(pynvml.nvmlDeviceGetAttributes_v2, one)
+        if uuid is None or told is None:
+            continue
+        numbers = [
+            _known(ask, one) for ask in (pynvml.nvmlDeviceGetGpuInstanceId, pynvml.nvmlDeviceGetComputeInstanceId)
+        ]
+        yield instance_of(
+            board,
+            str(uuid),
+            number=number,
+            profile=_profile(one, told),
+            slices=(told.computeInstanceSliceCount, most),
+            memory_bytes=told.memorySizeMB << 20,
+            instance=None if None in numbers else (int(numbers[0]), int(numbers[1])),
+        )
+
+
+def _profile(handle: Any, told: Any) -> str:
+    """Return what NVIDIA calls a kind of instance, as `1g.10gb`: the end of its name, or made of its size."""
+    named = re.search(r"MIG (\S+)$", str(_known(pynvml.nvmlDeviceGetName, handle) or ""))
+    if named:
+        return named[1]
+    own, whole = told.computeInstanceSliceCount, told.gpuInstanceSliceCount
+    part = f"{own}c." if own < whole else ""
+    return f"{part}{whole}g.{round(told.memorySizeMB / 1024)}gb"
 
 
 def _pci(handle: Any) -> str | None:

@@ -230,7 +230,7 @@ class Sampler:
         if device.power_w is None:
             return device
         if device.part:  # its board comes before it
-            power_w = self._unlowered_w.get(board_of(device.id), device.power_w) * float(share_of(device.id))
+            power_w = self._unlowered_w.get(board_of(device.id), device.power_w) * share_of(device.id)
             return replace(device, power_w=power_w)
         power_w = max(device.power_w, self._unlowered_w.get(device.id, 0.0))
         self._unlowered_w[device.id] = power_w

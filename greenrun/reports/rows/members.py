@@ -168,7 +168,7 @@ class RunBooks:
         """The boards that runs held, and of each that a run held: which it was, the run's position, its share."""
         held = [name for each in self.table.holdings for name in each]
         devices, code = grouped(map(board_of, held))
-        shares = np.array([float(share_of(name)) for name in held], dtype=np.float64)
+        shares = np.array([share_of(name) for name in held], dtype=np.float64)
         counts = np.array(list(map(len, self.table.holdings)), dtype=np.int64)
         begins = np.cumsum(counts) - counts
         run = np.repeat(np.arange(len(self.table)), self.gpus)

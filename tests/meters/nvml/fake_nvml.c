@@ -24,6 +24,7 @@ enum { SCOPE_MEMORY = 2, TYPE_UINT = 1, TYPE_ULL = 3 };
 struct process_info { uint32_t pid; uint64_t used_bytes; uint32_t gpu_instance, compute_instance; };
 struct memory { uint64_t total, free, used; };
 struct memory_v2 { uint32_t version; uint64_t total, reserved, free, used; };
+struct attributes { uint32_t processors, copiers, decoders, encoders, jpegs, ofas, gpu_slices, compute_slices; uint64_t memory_mb; };
 struct utilisation { uint32_t gpu, memory; };
 struct pci { char old_id[16]; uint32_t domain, bus, device, pci_device, pci_subsystem; char id[32]; };
 struct temperature { uint32_t version, sensor; int32_t celsius; };
@@ -177,6 +178,14 @@ ASK(nvmlDeviceGetHandleByUUID, (const char *uuid, void **handle), (uuid, handle)
             *handle = &board_handles[index];
             return failure("nvmlDeviceGetHandleByUUID", index);
         }
+        for (unsigned slice = 0; slice < script.boards[index].slices; slice++) {
+            char own[NAME];
+            snprintf(own, sizeof own, "MIG-00000000-0000-0000-%04d-%012d", (int)slice, index);
+            if (!strcmp(own, uuid)) {
+                *handle = &slice_handles[index][slice];
+                return failure("nvmlDeviceGetHandleByUUID", index);
+            }
+        }
     }
     return NOT_FOUND;
 }
@@ -222,7 +231,23 @@ ASK_BOARD(nvmlDeviceGetDeviceHandleFromMigDeviceHandle, WITH(void **whole), WITH
     ANSWER(*whole = &board_handles[board->index]);
 }
 
-ASK_BOARD(nvmlDeviceGetMaxMigDeviceCount, WITH(unsigned *count), WITH(count)) { ANSWER(*count = board->slices); }
+ASK_BOARD(nvmlDeviceGetMaxMigDeviceCount, WITH(unsigned *count), WITH(count)) {
+    ANSWER(*count = board->mig == 1 && board->slices ? MOST_SLICES : 0);
+}
+ASK_BOARD(nvmlDeviceGetGpuInstanceId, WITH(unsigned *id), WITH(id)) {
+    *id = (unsigned)slice_of(handle) + 3;
+    return slice_of(handle) >= 0 ? SUCCESS : NOT_SUPPORTED;
+}
+ASK_BOARD(nvmlDeviceGetComputeInstanceId, WITH(unsigned *id), WITH(id)) {
+    *id = 0;
+    return slice_of(handle) >= 0 ? SUCCESS : NOT_SUPPORTED;
+}
+/* The nth instance has n + 1 compute slices, and so many times 10 GB. */
+ASK_BOARD(nvmlDeviceGetAttributes_v2, WITH(struct attributes *told), WITH(told)) {
+    int slice = slice_of(handle);
+    *told = (struct attributes){.gpu_slices = (unsigned)slice + 1, .compute_slices = (unsigned)slice + 1, .memory_mb = (uint64_t)(slice + 1) * 10240};
+    return slice >= 0 ? SUCCESS : NOT_SUPPORTED;
+}
 ASK_BOARD(nvmlDeviceIsMigDeviceHandle, WITH(unsigned *is), WITH(is)) { ANSWER(*is = slice_of(handle) >= 0); }
 
 /* ---- energy and power */

@@ -25,7 +25,7 @@ def holds_of(booked: Sequence[Run], observed: Sequence[Observed]) -> Mapping[str
     holds: dict[str, list[Hold]] = defaultdict(list)
     for run, start, end in _spans(booked, observed):
         for device in run.devices:
-            board, share = board_of(device), float(share_of(device))
+            board, share = board_of(device), share_of(device)
             holds[board].append(Hold(run_id=run.id, device=board, start=start, end=end, share=share))
     return holds
 
@@ -60,7 +60,7 @@ def expected_seconds(
     if start is None or end is None or end < start:  # the last: the clock was set back meanwhile
         return dict.fromkeys([*map(board_of, run.devices), *missing], inf)
     seconds = (end - start).total_seconds()
-    return {board_of(device): seconds * float(share_of(device)) for device in run.devices} | dict.fromkeys(missing, inf)
+    return {board_of(device): seconds * share_of(device) for device in run.devices} | dict.fromkeys(missing, inf)
 
 
 def _spans(booked: Sequence[Run], observed: Sequence[Observed]) -> Iterator[tuple[Run, datetime, datetime | None]]:
