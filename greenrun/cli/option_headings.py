@@ -13,7 +13,7 @@ OF_JOBS: Headings = {
         "min-saving", "run-below",
     ),
     "GPUs and other resources": (
-        "gpus", "gpu-model", "gpu-memory", "gpu-ids", "power", "power-cap", "mem", "cpus", "io-weight",
+        "gpus", "gpu-model", "gpu-memory", "shared", "gpu-ids", "power", "power-cap", "mem", "cpus", "io-weight",
     ),
     "Suspension": (
         "interruptible", "min-run", "restart-cost", "grace", "checkpoint-signal", "checkpoint-exit-code",
