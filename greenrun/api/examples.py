@@ -49,6 +49,22 @@ _BY_NAME: dict[str, Any] = {
     "steps_s": None,
     "signal": "average",
 }
+_REQUESTS: dict[str, Any] = {  # of these models not all fields go together
+    "JobIn": {
+        "command": ["python3", "train.py"],
+        "workdir": "/home/ada/model",
+        "env": {"PATH": "/usr/local/bin:/usr/bin:/bin"},
+        "duration_s": 21600,
+        "max_delay_s": 43200,
+        "unique_key": "night-1",
+    },
+    "OrderIn": {"ids": [12, 13]},
+    "EditIn": {"ids": [12], "changes": {"priority": 5}},
+    "RequeueIn": {"ids": [12]},
+    "DrainIn": {"gpus": ["0"], "reason": "a new driver"},
+    "ResumeIn": {"gpus": ["0"]},
+    "ReservationIn": {"gpus": ["0"], "end": "2026-12-02T18:00:00Z", "reason": "a demonstration"},
+}
 _INSTANTS = {
     "from": "2026-11-01T00:00:00Z",
     "start": "2026-12-02T01:30:00Z",
@@ -70,6 +86,8 @@ def add_examples(document: dict[str, Any]) -> None:
 
 def _example(schema: Mapping[str, Any], schemas: Mapping[str, Any], name: str, depth: int) -> Any:
     if "$ref" in schema:
+        if (stated := _REQUESTS.get(schema["$ref"].removeprefix(_REF))) is not None:
+            return stated
         return _example(schemas[schema["$ref"].removeprefix(_REF)], schemas, name, depth + 1)
     if "enum" in schema:
         return schema["enum"][0]

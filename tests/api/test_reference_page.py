@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from greenrun.api.app import create_tcp_app
-from tests.api.fakes import NOW, World
+from tests.api.fakes import NOW, World, stored
 from tests.api.reference import openapi
 
 DOCUMENT = openapi()
@@ -23,6 +23,14 @@ BODIES = [
 @pytest.mark.parametrize("content", BODIES)
 def test_every_body_has_an_example_that_is_true_to_its_schema(content: Any) -> None:
     jsonschema.validate(content["example"], {**content["schema"], "components": DOCUMENT["components"]})
+
+
+@pytest.mark.parametrize("order", ["cancel", "hold", "release", "start-now", "edit"])
+def test_the_example_of_an_order_is_one_that_is_done(world: World, order: str) -> None:
+    world.store.keep(stored(12), stored(13))
+    content = DOCUMENT["paths"][f"/v1/jobs/{order}"]["post"]["requestBody"]["content"]
+    answer = world.ask("POST", f"/v1/jobs/{order}", json=content["application/json"]["example"])
+    assert (answer.status_code, answer.json()[0]["id"]) == (200, 12)
 
 
 def test_operations_are_named_after_what_they_do_each_by_another_name() -> None:
