@@ -41,8 +41,10 @@ def chosen(ctx: click.Context, name: str, given: str | None) -> str | None:
 def connect(ctx: click.Context, socket: str | None, config: str | None) -> "ApiClient":
     """Return a client of the daemon that these options and the environment name."""
     from greenrun.client import ApiClient
+    from greenrun.client.tcp_place import find_tcp_place
 
-    return ApiClient(find_socket(chosen(ctx, "socket", socket), chosen(ctx, "config", config)))
+    place = None if chosen(ctx, "socket", socket) else find_tcp_place()
+    return ApiClient(place or find_socket(chosen(ctx, "socket", socket), chosen(ctx, "config", config)))
 
 
 def config_path(ctx: click.Context, config: str | None) -> Path | None:

@@ -17,6 +17,7 @@ from greenrun.client.client_errors import (
     NoAnswer,
     RequestRefused,
 )
+from greenrun.client.tcp_place import TcpPlace
 from greenrun.client.transport import request, request_bytes
 
 Answer = dict[str, Any]
@@ -36,15 +37,20 @@ class LogPiece(NamedTuple):
 
 
 class ApiClient:
-    """Talks to one daemon over its unix socket, one short connection per request.
+    """Talks to one daemon over its unix socket, or by an address and a token, one short connection per request.
 
     Every method raises a ClientError: NotReachable when no daemon answers within `timeout_s` seconds, else the
     subclass that the status stands for.
     """
 
-    def __init__(self, socket: Path, timeout_s: float = 10) -> None:
+    def __init__(self, socket: Path | TcpPlace, timeout_s: float = 10) -> None:
         self.socket = socket
         self.timeout_s = timeout_s
+
+    @property
+    def is_far(self) -> bool:
+        """Whether the daemon may be on another machine, whose files are not those of this one."""
+        return isinstance(self.socket, TcpPlace)
 
     def submit(self, job: Mapping[str, object], dry_run: bool = False, key: str | None = None) -> Answer:
         """Submit one job and return it; a known `unique_key` returns the job that has it. Dry runs have the id null.

@@ -43,7 +43,7 @@ class RequestRefused(ClientError):
 
 
 class Forbidden(ClientError):
-    """The caller may not do this (403)."""
+    """The caller may not do this (403), or is not known there (401)."""
 
 
 class NotFound(ClientError):
@@ -64,6 +64,7 @@ class BadAnswer(ClientError):
 
 _BY_STATUS: dict[int, type[ClientError]] = {
     **dict.fromkeys((400, 409, 413, 422), RequestRefused),
+    401: Forbidden,
     403: Forbidden,
     404: NotFound,
     507: OutOfStorage,
@@ -94,16 +95,21 @@ def error_with_status(status: int, answer: object) -> ClientError:
     )
 
 
-def unreachable(path: Path, why: OSError) -> NotReachable:
-    """Return the error that nobody could be asked at this socket."""
-    said = why.strerror or str(why)
+def unreachable(path: object, why: OSError) -> NotReachable:
+    """Return the error that nobody could be asked at this socket, or at an address."""
+    said = getattr(why, "verify_message", "") or why.strerror or str(why)
+    if not isinstance(path, Path):
+        return NotReachable(
+            f"cannot reach the greenrun daemon at {path} ({said}); look at GREENRUN_URL and at [api] tcp of its "
+            "settings, or name its own certificate by SSL_CERT_FILE"
+        )
     advice = "ask to be let in" if isinstance(why, PermissionError) else "start it with `greenrun serve --detach`"
     return NotReachable(
         f"cannot reach the greenrun daemon at {path} ({said}); {advice}, or name another socket with --socket"
     )
 
 
-def silent(path: Path, what: str, may_have_acted: bool) -> NoAnswer:
+def silent(path: object, what: str, may_have_acted: bool) -> NoAnswer:
     """Return the error that the daemon did not answer: `what` it did instead."""
     doubt = "; it may still have acted: look with `greenrun list` before you repeat it" if may_have_acted else ""
     return NoAnswer(f"the greenrun daemon at {path} {what}{doubt}")

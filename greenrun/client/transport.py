@@ -1,4 +1,4 @@
-"""One request of the client over the daemon's unix socket, and every way in which that can fail."""
+"""One request of the client over the daemon's unix socket, or over TCP, and every way in which that can fail."""
 
 import json
 import os
@@ -10,15 +10,17 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from greenrun.client.client_errors import BadAnswer, NotReachable, error_with_status, silent, unreachable
+from greenrun.client.tcp_place import TcpPlace
 from greenrun.http_over_unix import EndedEarly, NotHttp, TooLong, exchange
 
+Place = Path | TcpPlace
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _MAX_REPORT_BYTES = 1024 * 1024 * 1024  # by job, of hundreds of thousands of jobs
 _UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
 
 def request(
-    path: Path,
+    path: Place,
     timeout_s: float,
     method: str,
     target: str,
@@ -45,7 +47,7 @@ def request(
 
 
 def request_bytes(
-    path: Path,
+    path: Place,
     timeout_s: float,
     target: str,
     query: Mapping[str, object],
@@ -59,7 +61,7 @@ def request_bytes(
 
 
 def _exchange(
-    path: Path,
+    path: Place,
     timeout_s: float,
     method: str,
     target: str,
@@ -70,15 +72,13 @@ def _exchange(
 ) -> tuple[int, bytes]:
     asks = method == "POST"
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connected:
-            connected.settimeout(timeout_s)
-            connected.connect(str(path))
-            _check_owner(connected, path)
+        with _connected(path, timeout_s) as connected:
+            told = {**headers, **(path.headers if isinstance(path, TcpPlace) else {})}
             return exchange(
                 connected,
                 method,
                 target,
-                headers,
+                told,
                 content or b"",
                 _most_bytes(target),
                 write and _told_apart(write),
@@ -97,6 +97,21 @@ def _exchange(
     except TooLong as exc:
         most = f"{_most_bytes(target) // 1024**2} MiB"
         raise BadAnswer(f"the answer from {path} is longer than {most}; ask for less") from exc
+
+
+def _connected(path: Place, timeout_s: float) -> socket.socket:
+    """Return a connection to a daemon that may be trusted; raise OSError, NotReachable."""
+    if isinstance(path, TcpPlace):
+        return path.connect(timeout_s)
+    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connected.settimeout(timeout_s)
+        connected.connect(str(path))
+        _check_owner(connected, path)
+    except BaseException:
+        connected.close()
+        raise
+    return connected
 
 
 class _NotWritten(Exception):
@@ -140,7 +155,7 @@ def _query_text(query: Mapping[str, object]) -> str:
     return "?" + urlencode(given, doseq=True, errors="surrogateescape") if given else ""
 
 
-def _decoded(raw: bytes, status: int, path: Path) -> object:
+def _decoded(raw: bytes, status: int, path: Place) -> object:
     try:
         return json.loads(raw) if raw else None
     except ValueError as exc:

@@ -149,6 +149,8 @@ class Finder:
         try:
             return self._client.job(self._job)
         except NotReachable:
+            if self._client.is_far:  # what is in this machine's folders is another daemon's
+                raise
             return None
 
     def _told(self, answer: "Answer") -> Log | None:
@@ -163,7 +165,8 @@ class Finder:
             return None
         path, label = Path(runs[-1]["log"]), _label(self._job, runs[-1])
         folder = path.parent if path.parent.name == label else self._runs_folder / label
-        return Log(path, folder, label, answer["user"])
+        elsewhere = " on another machine" if self._client.is_far else ""  # whose files are not to be opened here
+        return Log(path, folder, label, f"{answer['user']}{elsewhere}")
 
     def _on_disk(self) -> Log | None:
         folders = [

@@ -4,6 +4,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from greenrun.api.serving.certificates import Certificates
 from greenrun.api.serving.server import bind_tcp, serve_in_thread
 from greenrun.api.serving.unix_socket import bind_unix
+from greenrun.cli.app import main
 from greenrun.config import load_config
 from greenrun.core.errors import ConfigError
 from tests.api.sign_in.tcp import TcpWorld, bearer
@@ -158,3 +160,66 @@ def test_the_address_that_was_connected_to_is_a_name_of_this_machine() -> None:
 def test_a_port_that_is_taken_names_its_setting() -> None:
     with closing(bind_tcp("127.0.0.1:0")) as first, pytest.raises(ConfigError, match=r"set \[api\] tcp"):
         bind_tcp(f"127.0.0.1:{first.getsockname()[1]}", setting="tcp")
+
+
+@pytest.fixture
+def far(files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpWorld]:
+    """A daemon that this machine's commands ask by its address, as ada with a token to submit."""
+    world = TcpWorld()
+    listener = bind_tcp("127.0.0.1:0", loopback_only=False)
+    others = (listener, Certificates(*files).context)
+    handle = serve_in_thread(world.app, bind_unix(tmp_path / "run" / "s"), world.tcp, None, others=others)
+    token = tmp_path / "token"
+    token.write_text(f"{world.token()}\n")
+    token.chmod(0o600)
+    monkeypatch.setenv("GREENRUN_URL", f"https://127.0.0.1:{handle.others_port}")
+    monkeypatch.setenv("GREENRUN_TOKEN_FILE", str(token))
+    monkeypatch.setenv("SSL_CERT_FILE", str(files[0]))
+    monkeypatch.delenv("GREENRUN_SOCKET", raising=False)
+    yield world
+    handle.stop()
+
+
+def test_commands_ask_a_daemon_by_its_address_and_a_token(
+    far: TcpWorld, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert main(["submit", "--quiet", "--workdir", "/", "--", "/bin/true"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "1"  # behind the line of the server in this process
+    assert far.store.kept[1].user == "41001"
+    assert main(["hold", "1"]) == 0
+    assert far.store.kept[1].held
+    assert main(["drain"]) == 4
+    assert main(["web", "--print"]) == 4
+    assert "without GREENRUN_URL" in capsys.readouterr().err
+    (tmp_path / "token").write_text("greenrun_another")
+    assert main(["list"]) == 4
+    monkeypatch.setenv("SSL_CERT_FILE", "/dev/null")
+    assert main(["list"]) == 5
+    assert "self-signed certificate" in capsys.readouterr().err.replace("self signed", "self-signed")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://gpu1:9754", "whoever is between could read the token"), ("gpu1:9754", "is not like https://"),
+        ("https://", "is not like https://"), ("https://ada@gpu1:9754", "is not like https://"),
+        ("https://gpu1:x", "is no address"), ("https://gpu1:9754/v1", "is not like https://"),
+    ],
+)  # fmt: skip
+def test_an_address_that_would_tell_the_token_to_others_is_refused(
+    far: TcpWorld, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, url: str, said: str
+) -> None:
+    monkeypatch.setenv("GREENRUN_URL", url)
+    assert main(["list"]) == 78
+    assert said in capsys.readouterr().err
+
+
+def test_a_token_that_everybody_may_read_is_not_sent(
+    far: TcpWorld, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").chmod(0o644)
+    assert main(["list"]) == 78
+    assert "everybody on this machine may read the token" in capsys.readouterr().err
+    monkeypatch.delenv("GREENRUN_TOKEN_FILE")
+    assert main(["list"]) == 78
+    assert "GREENRUN_TOKEN_FILE is not" in capsys.readouterr().err
