@@ -1,6 +1,6 @@
 """What a submission costs beside a long queue: a real daemon with the options it ships, and emulated GPUs.
 
-    python benchmarks/submissions.py [--queued 10 1000 10000] [--submissions 20] [--no-sweeps]
+    python benchmarks/submissions.py [--queued 10 1000 10000] [--submissions 20] [--budgets] [--no-sweeps]
 
 For each queue length: how long one submission takes to be acknowledged, the processor time that the daemon takes for
 it (up to the answer, and until it is quiet again, with a plan or a part of one), what it uses while nothing happens,
@@ -61,6 +61,15 @@ gpus = 8
 [jobs]
 max_queued = 20000
 """
+BUDGETS = """
+[budget.user."*"]
+kg_co2e = 1000
+gpu_hours = 100000
+gpus = 8
+
+[budget.project."*"]
+kwh = 100000
+"""
 
 
 def main() -> None:
@@ -68,15 +77,16 @@ def main() -> None:
     parser.add_argument("--queued", type=int, nargs="*", default=[10, 1000, 10_000])
     parser.add_argument("--submissions", type=int, default=20)
     parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--budgets", action="store_true", help="with budgets of each user and of a project")
     parser.add_argument("--sweeps", action=argparse.BooleanOptionalAction, default=True)
     asked = parser.parse_args()
     for queued in asked.queued:
         with tempfile.TemporaryDirectory(prefix="greenrun-") as name:
+            prepare(Path(name), queued, budgets=asked.budgets)
             measure(Path(name), queued, asked.submissions, asked.clients, sweeps=asked.sweeps)
 
 
 def measure(folder: Path, queued: int, submissions: int, clients: int, *, sweeps: bool) -> None:
-    prepare(folder, queued)
     with daemon(folder) as process:
         client = ApiClient(folder / "api.socket", timeout_s=120)
         started_s = settle(process.pid)
@@ -163,9 +173,10 @@ def job() -> dict[str, object]:
     return {"command": ["true"], "workdir": "/", "gpus": 1, "duration_s": 3600, "max_delay_s": 86400}
 
 
-def prepare(folder: Path, queued: int) -> None:
+def prepare(folder: Path, queued: int, *, budgets: bool) -> None:
     """Write the settings, four days of made-up intensity and a queue that fills the GPUs for as long as it is long."""
-    (folder / "greenrun.toml").write_text(CONFIG.format(folder=folder))
+    text = CONFIG.format(folder=folder)
+    (folder / "greenrun.toml").write_text(text + BUDGETS if budgets else text)
     draw = random.Random(12)
     first = utc_now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
     rows = [f"{(first + timedelta(hours=hour)).isoformat()},{draw.uniform(100, 600):.1f}" for hour in range(120)]

@@ -256,22 +256,36 @@ def test_an_edit_without_room_is_refused_where_submissions_are(store: Store) -> 
         scene.engine.readmit([wanted(first, **changes)], scene.world.now)
 
 
-@pytest.mark.parametrize("change", ["released", "moved"])
+CHANGES: dict[str, dict[str, Any]] = {
+    "moved": {"project": "vision"},
+    "longer": {"duration": 2 * HOUR},
+    "wider": {"gpus": 2},
+    "hotter": {"power_w": 900.0},
+}
+
+
+@pytest.mark.parametrize("change", ["released", *CHANGES])
 def test_a_job_that_has_changed_is_looked_at_again_at_once(store: Store, change: str) -> None:
-    """Also at the instant of a decision, which holds for a while where only submissions come."""
-    scene = Scene(store, of_project(most={Measure.GPU_HOURS: 10.0}))
-    scene.submit(9, start_after=T0 + HOUR)
-    job = scene.submit(2, project="vision" if change == "released" else "nlp", start_after=T0 + HOUR)
+    """By what it is now, whatever place a plan had found for what it was; also at the instant of a decision.
+
+    Otherwise that holds for a while where only submissions come.
+    """
+    scene = Scene(store, of_project(most={Measure.GPU_HOURS: 10.0, Measure.KG_CO2E: 10.5 * G_PER_HOUR / 1000}), gpus=2)
+    scene.submit(8.5, start_after=T0 + HOUR)
+    middle = {"project": "nlp" if change == "moved" else "vision", "start_after": T0 + HOUR}
+    job = scene.submit(2 if change in ("released", "moved") else 1, **middle)
+    scene.submit(0.1, start_after=T0 + HOUR)
     now = scene.world.now
     if change == "released":
         store.jobs.intend(Intent.HOLD, [job.id], actor="ada", now=now, permit=lambda job: job)
-    scene.engine.situation(now)
+    scene.engine.tick(now)
     assert job.id not in scene.engine.budgets.withheld
+    assert change == "released" or scene.engine.plan.placement(job.id) is not None
     if change == "released":
         store.jobs.intend(Intent.RELEASE, [job.id], actor="ada", now=now, permit=lambda job: job)
     else:
         there = scene.job(job)
-        edit = Edit(before=there, spec=wanted(there, project="vision").spec)
+        edit = Edit(before=there, spec=wanted(there, **CHANGES[change]).spec)
         store.jobs.edit([edit], actor="ada", now=now)
     scene.engine.situation(now)
     assert scene.engine.budgets.withheld[job.id].code is ReasonCode.BUDGET_SPENT

@@ -177,7 +177,7 @@ def grams_of(of: Case) -> Any:
 
 # a month
 
-EVERY, JOBS_A_DAY = ((2, 1), (2, 1), (1, 4))[EFFORT]
+EVERY, JOBS_A_DAY = ((3, 1), (3, 1), (1, 4))[EFFORT]
 CAP = Weekly.of([Rule(days=frozenset(range(5)), start_min=8 * 60, end_min=20 * 60, value=700.0)], 1500.0)
 
 
@@ -201,13 +201,13 @@ def month() -> Case:
     ]
     rules = site({"cid": Budget(most={Measure.GPU_HOURS: WEEK_GPU_H}, period=PeriodKind.WEEK)}, {"red": RED_BUDGET})
     return case(
-        jobs, daily(DAYS + 40), 4, site=replace(rules, pue=1.2), site_power=SitePower(cap=CAP),
+        jobs, daily(DAYS + 14), 4, site=replace(rules, pue=1.2), site_power=SitePower(cap=CAP),
         shares=Shares(by=AccountOf.USER, weights={"ann": 1.0, "ben": 1.0, "cid": 1.0}),
     )  # fmt: skip
 
 
 WEEK_GPU_H = (8.0, 8.0, 24.0)[EFFORT]
-RED_BUDGET = Budget(most={Measure.KG_CO2E: (2.5, 2.5, 20.0)[EFFORT]})
+RED_BUDGET = Budget(most={Measure.KG_CO2E: (1.6, 1.6, 20.0)[EFFORT]})
 
 
 def test_a_month_keeps_its_cap_its_budgets_and_its_limits() -> None:

@@ -26,6 +26,8 @@ from greenrun.engine.budgets.present_charges import AGAIN_AFTER, BudgetRules, Bu
 
 PRICES_AHEAD = timedelta(days=8)
 PER_JOB = timedelta(milliseconds=1)  # of the queue: how long a decision holds while nothing but submissions come
+_ROUNDED = timedelta(seconds=1)
+_USED_BY = ("gpus", "duration", "power_w", "power_cap", "restart_cost", "start_after", "finish_by", "max_delay")
 OF_BUDGETS = (ReasonCode.BUDGET_SPENT, ReasonCode.BUDGET_APPROVAL)
 
 
@@ -65,6 +67,7 @@ class BudgetKeeper:
         self._rates_version = 0
         self._thrifty_since: dict[tuple[Owner, str], datetime] = {}
         self._needs: dict[int, tuple[tuple[object, ...], Need]] = {}
+        self._placed: dict[int, tuple[Placement, JobSpec]] = {}  # what a job was when its place was first seen
         self._owners_of: dict[tuple[str, str], tuple[Owner, ...]] = {}
 
     @property
@@ -195,7 +198,7 @@ class BudgetKeeper:
                     standings[owner].jobs_queued += 1
                 continue
             is_later = job.id in crowded or job.earliest_start > now or blocked(job, present.states) is not None
-            if ask := self._ask(job, present.plan.placement(job.id), is_later=is_later, now=now):
+            if ask := self._ask(job, self._place(job, present.plan), is_later=is_later, now=now):
                 asks.append(ask)
                 if not job.has_limit and (since := _renewed(ask, standings)):
                     renewed[job.id] = since
@@ -209,6 +212,7 @@ class BudgetKeeper:
         self.standings, self.renewed = standings, renewed
         self._known = {job.id: job for job in present.queued}
         self._needs = {job_id: row for job_id, row in self._needs.items() if job_id in self._known}
+        self._placed = {job_id: row for job_id, row in self._placed.items() if job_id in self._known}
 
     def _made_standings(self, present: Present, now: datetime) -> dict[Owner, Standing]:
         """Return how all budgets stand that anybody uses or that are set by name, without queued jobs."""
@@ -253,6 +257,16 @@ class BudgetKeeper:
     def _ask(self, job: Job, row: Placement | None, *, is_later: bool, now: datetime) -> Ask | None:
         owners = self._owners(job)
         return Ask(job=job, owners=owners, need=self._need(job, row, now), is_later=is_later) if owners else None
+
+    def _place(self, job: Job, plan: Plan) -> Placement | None:
+        """Return a job's place in the plan; None also where that was found for what the job was before an edit."""
+        row = plan.placement(job.id)
+        if row is None:
+            return None
+        known = self._placed.get(job.id)
+        if known is None or (known[0] is not row and known[0] != row):
+            known = self._placed[job.id] = row, job.spec
+        return row if _uses_the_same(known[1], job.spec) and _is_long_enough(row, job) else None
 
     def _need(self, job: Job, row: Placement | None, now: datetime) -> Need:
         """Return what a job is expected to use at its place, else in the cleanest hours of the time it has."""
@@ -319,6 +333,18 @@ class BudgetKeeper:
             self._rates_of = (outlook, hour)
             self._rates_version += 1
         return self._rates
+
+
+def _uses_the_same(first: JobSpec, other: JobSpec) -> bool:
+    """Whether a job of either takes the same of a budget at a place."""
+    return first is other or all(getattr(first, name) == getattr(other, name) for name in _USED_BY)
+
+
+def _is_long_enough(row: Placement, job: Job) -> bool:
+    """Whether a place is one for as much as the job has still to do: for no other need does it tell anything."""
+    ran = sum((end - start for start, end in row.intervals), timedelta(0))
+    is_no_longer = bool(row.pieces) or ran <= job.remaining + _ROUNDED  # what is suspended takes longer
+    return row.gpus == job.spec.gpus and is_no_longer and ran >= job.remaining - _ROUNDED
 
 
 def _renewed(ask: Ask, standings: Mapping[Owner, Standing]) -> datetime | None:

@@ -56,7 +56,8 @@ class PresentCharges:
         self._changed: set[datetime] = set()
         self._since: datetime | None = None
         self._read_at: datetime | None = None
-        self._ended: list[GpuTime] = []
+        self._ended_s: dict[PeriodKind, dict[ChargedAccount, float]] = {}  # GPU-seconds of runs that have ended
+        self._ran: set[ChargedAccount] = set()
         self._last_run = 0
         self._alive: frozenset[int] = frozenset()
         self._periods: dict[PeriodKind, CalendarPeriod] = {}
@@ -93,7 +94,8 @@ class PresentCharges:
             self._periods = {kind: period_of(kind, now, self._budgets.zone) for kind in self._budgets.periods}
             self._since = min(period.start for period in self._periods.values())
             self._hours, self._changed = self._read(self._since, max(p.end for p in self._periods.values())), set()
-            self._ended, self._last_run, self._alive = [], 0, frozenset()
+            self._ended_s = {kind: {} for kind in self._periods}
+            self._ran, self._last_run, self._alive = set(), 0, frozenset()
         self._read_runs(live)
         is_due = self._read_at is None or not self._read_at <= now < self._read_at + AGAIN_AFTER
         if not is_new and (not self._changed or not is_due):
@@ -113,15 +115,11 @@ class PresentCharges:
         period = self.period(kind, now)
         found = {key: dict(row) for key, row in self._sums.get(kind, {}).items() if _is_of(key, owner)}
         gpu_s: defaultdict[ChargedAccount, float] = defaultdict(float)
-        spans = [(ChargedAccount(row.user, row.project), float(row.gpus), row.start, row.end) for row in self._ended]
-        spans += [
-            (ChargedAccount(job.user, job.spec.project), weight_of(run.devices), run.started_at or run.claimed_at, now)
-            for run, job in live
-        ]
-        for account, gpus, start, end in spans:
+        gpu_s |= {key: seconds for key, seconds in self._ended_s.get(kind, {}).items() if _is_of(key, owner)}
+        for run, job in live:
+            account = ChargedAccount(job.user, job.spec.project)
             if _is_of(account, owner):
-                inside = (min(end, period.end) - max(start, period.start)).total_seconds()
-                gpu_s[account] += gpus * max(0.0, inside)
+                gpu_s[account] += weight_of(run.devices) * _seconds_in(period, run.started_at or run.claimed_at, now)
         for account, seconds in gpu_s.items():
             if seconds:
                 found.setdefault(account, {})[Measure.GPU_HOURS] = Amount(seconds / 3600)
@@ -141,10 +139,19 @@ class PresentCharges:
         if self._since is not None and (alive != self._alive or not self._last_run):
             gone = self._alive - alive
             new = self._runs.gpu_time(after=self._last_run, among=gone, since=self._since)
-            self._ended += new
+            for row in new:
+                self._add_ended(row)
             self._last_run = max((self._last_run, *alive, *(row.run_id for row in new)))
             self._alive = alive
-            self.accounts |= {ChargedAccount(row.user, row.project) for row in new}
+            self.accounts |= self._ran
+
+    def _add_ended(self, row: GpuTime) -> None:
+        """Add a run that has ended to the sums: there may be thousands in a period, so none is looked at twice."""
+        account = ChargedAccount(row.user, row.project)
+        self._ran.add(account)
+        for kind, period in self._periods.items():
+            sums = self._ended_s[kind]
+            sums[account] = sums.get(account, 0.0) + row.gpus * _seconds_in(period, row.start, row.end)
 
     def _sum(self, rates: UseRates, now: datetime) -> None:
         rows = [row for each in self._hours.values() for row in each]
@@ -155,7 +162,7 @@ class PresentCharges:
         for kind, period in self._periods.items():
             mine = [row for row in rows if period.start <= row.start < period.end]
             self._sums[kind] = charged(mine, estimates, accounts)
-        self.accounts = accounts | {ChargedAccount(row.user, row.project) for row in self._ended}
+        self.accounts = accounts | self._ran
 
     def _prices(self, hours: Iterable[datetime]) -> dict[datetime, float | None]:
         """Return the mean price of each hour, as reports have it."""
@@ -165,6 +172,11 @@ class PresentCharges:
         starts_s = np.array([hour.timestamp() for hour in known])
         means = self._price(known[0], known[-1] + HOUR).means(starts_s, starts_s + HOUR.total_seconds())
         return {hour: mean if np.isfinite(mean) else None for hour, mean in zip(known, means.tolist(), strict=True)}
+
+
+def _seconds_in(period: CalendarPeriod, start: datetime, end: datetime) -> float:
+    """Return how much of a time falls into a period."""
+    return max(0.0, (min(end, period.end) - max(start, period.start)).total_seconds())
 
 
 def _is_of(account: ChargedAccount, owner: Owner) -> bool:
