@@ -92,7 +92,7 @@ def _name(device: "Answer") -> str:
 
 def _state(device: "Answer", drains: "Sequence[Answer]", now: datetime) -> Iterator[str]:
     """Yield what keeps jobs from a GPU, with local times, and who uses it."""
-    own = next((row for row in drains if row["gpu"] == device["id"]), None)
+    own = next((row for row in drains if row["gpu"] in (device["id"], device.get("part_of") or device["id"])), None)
     if own:
         yield drained_text(own, now)
     for reason in device["unavailable"]:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from greenrun.core.energy.model import Mark, Quality, Reading
+from greenrun.core.energy.model import Mark, Quality, Reading, boards
 from greenrun.core.energy.slicing import cut
 from tests.meters.nvml.bench import T0, Bench
 from tests.meters.nvml.driver import Driver, Trace, board, burst, constant, energy_j, plateau, square, uuid
@@ -109,7 +109,7 @@ def test_a_board_that_is_split_is_counted_once(virtual: Driver) -> None:
     virtual.play(*board(0, constant(), mig=1, slices=3), *board(1, constant()))
     bench = Bench(virtual)
     bench.run(10.5)
-    assert [device.id for device in bench.backend.devices] == [uuid(0), uuid(1)]
+    assert [device.id for device in boards(bench.backend.devices)] == [uuid(0), uuid(1)]
     assert bench.used_j() == pytest.approx(3000, rel=0.001)
 
 
