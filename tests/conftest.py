@@ -57,9 +57,9 @@ def pytest_configure(config: pytest.Config) -> None:
     _move_home()
     if config.getoption("--hypothesis-seed") is None:
         config.option.hypothesis_seed = str(SEED)
-    if not hasattr(config, "workerinput"):  # workers are given the options as they are here
-        named = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword or config.option.markexpr
-        config.option.left_out = [] if named else left_out(SYSTEM_TESTS, "system tests", user=SYSTEM_PART)
+    # Each worker draws for itself, by the same seed: xdist gives it the command line, and not what is made of it here.
+    named = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword or config.option.markexpr
+    config.option.left_out = [] if named else left_out(SYSTEM_TESTS, "system tests", user=SYSTEM_PART)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
