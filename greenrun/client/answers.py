@@ -757,12 +757,17 @@ class Device:
     are those on it that are not of the run which holds it, as last seen; None where that cannot be told.
     `idle_power_w` is what a GPU draws while nobody holds it, learned of the last 28 days; None until that is
     known. `power_w` is what it drew when it was last asked, in the last seconds; None where it cannot say.
-    `reserved_next` says for whom and when a GPU is reserved next, if it is. Of a job that is hidden from the
-    caller it is only told that the device is `leased`.
+    `reserved_next` says for whom and when a GPU is reserved next, if it is. A board that `is_divided` is leased
+    in parts, each of which is `part_of` it and tells no power; it is `leased` while one of them is. `name` is
+    what people call a device. Of a job that is hidden from the caller it is only told that the device is
+    `leased`.
     """
 
     id: str
     index: int
+    name: str
+    part_of: str | None
+    is_divided: bool
     model: str
     kind: Component
     source: str
@@ -1136,6 +1141,7 @@ class JobFields:
     gpus: int
     gpu_model: str | None
     gpu_memory_gib: float | None
+    shared: bool | None
     gpu_ids: GpuIds | None
     memory_gib: float | None
     cpus: float | None
@@ -1322,6 +1328,7 @@ class TriedJob:
     gpus: int
     gpu_model: str | None
     gpu_memory_gib: float | None
+    shared: bool | None
     gpu_ids: GpuIds | None
     memory_gib: float | None
     cpus: float | None

@@ -30,6 +30,7 @@ class JobOptions(TypedDict, total=False):
     gpus: int
     gpu_model: str | None
     gpu_memory_gib: float | str | None
+    shared: bool
     gpu_ids: str | None
     memory_gib: float | str | None
     cpus: float | None
