@@ -18,7 +18,7 @@ LASTS = 60  # seconds; the page then asks again, so that who may see less by now
 _WAIT_S = 1.0  # in which the end of the daemon is noticed
 
 
-class Look(Protocol):
+class SnapshotOf(Protocol):
     """What returns the page as a visitor may see it."""
 
     def __call__(self, visitor: Viewer | None, *, is_followed: bool = False) -> PageSnapshot: ...
@@ -37,7 +37,7 @@ class Streams:
 
     async def follow(
         self,
-        snapshot: Look,
+        snapshot: SnapshotOf,
         visitor: Viewer | None,
         known: str,
         is_ending: Callable[[], bool],
@@ -52,7 +52,7 @@ class Streams:
 
 
 async def _events(
-    snapshot: Look,
+    snapshot: SnapshotOf,
     visitor: Viewer | None,
     known: str,
     is_ending: Callable[[], bool],

@@ -43,7 +43,7 @@ def sent(snapshots: list[PageSnapshot], known: str = "", ends_after: int | None 
     return asyncio.run(collected(look, known, is_ending))
 
 
-async def collected(look: stream.Look, known: str, is_ending: Callable[[], bool]) -> list[tuple[str, str, Any]]:
+async def collected(look: stream.SnapshotOf, known: str, is_ending: Callable[[], bool]) -> list[tuple[str, str, Any]]:
     found = []
     async for block in stream.Streams().follow(look, None, known, is_ending):
         fields = dict(line.split(": ", 1) for line in block.decode().splitlines() if line and line[0] != ":")
