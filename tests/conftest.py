@@ -57,9 +57,17 @@ def pytest_configure(config: pytest.Config) -> None:
     _move_home()
     if config.getoption("--hypothesis-seed") is None:
         config.option.hypothesis_seed = str(SEED)
-    # Each worker draws for itself, by the same seed: xdist gives it the command line, and not what is made of it here.
-    named = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword or config.option.markexpr
-    config.option.left_out = [] if named else left_out(SYSTEM_TESTS, "system tests", user=SYSTEM_PART)
+    if hasattr(config, "workerinput"):
+        config.option.left_out = config.workerinput["left_out"]
+    else:
+        named = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword or config.option.markexpr
+        config.option.left_out = [] if named else left_out(SYSTEM_TESTS, "system tests", user=SYSTEM_PART)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Let every worker of xdist leave out the same: it has the names of all folders, and cannot tell who named them."""
+    node.workerinput["left_out"] = node.config.option.left_out
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -161,3 +161,15 @@ def test_the_package_offers_what_programs_need_and_loads_it_when_asked() -> None
     assert greenrun.training.__name__ == "greenrun.training"
     assert {"Client", "measure", "training"} <= set(dir(greenrun))
     assert (Path(greenrun.__file__).parent / "py.typed").is_file()
+
+
+def test_it_finds_a_daemon_on_another_machine_as_the_command_line_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("a-secret\n")
+    token.chmod(0o600)
+    monkeypatch.setenv("GREENRUN_URL", "https://gpu1.example:9754")
+    monkeypatch.setenv("GREENRUN_TOKEN_FILE", str(token))
+    assert repr(Client()) == "<greenrun client of https://gpu1.example:9754>"
+    assert repr(Client(tmp_path / "s")) == f"<greenrun client of {tmp_path / 's'}>"  # what is named goes first

@@ -25,6 +25,7 @@ from greenrun.client.api_client import Answer, ApiClient
 from greenrun.client.client_errors import NotReachable
 from greenrun.client.job_statement import JobOptions, SweepOptions, state
 from greenrun.client.submitted_job import Job
+from greenrun.client.tcp_place import find_tcp_place
 from greenrun.paths import find_socket
 
 Asked = TypeVar("Asked")
@@ -36,7 +37,7 @@ _FOLLOW_S = 20.0
 
 
 class Client:
-    """A client of the daemon on this machine, which it finds as the command line does.
+    """A client of the daemon, which it finds as the command line does: by GREENRUN_URL, else on this machine.
 
     What only reads is asked again for `retry_s` seconds while a daemon that has answered before is away; a submission
     is sent again with its idempotency key. Orders are sent once. Errors are ClientError and its kinds. It keeps no
@@ -52,13 +53,13 @@ class Client:
         retry_s: float = 30.0,
     ) -> None:
         self._config = Path(config).expanduser() if config else None
-        self.socket = find_socket(str(socket) if socket else None, self._config)
-        self.api = ApiClient(self.socket, timeout_s)
+        place = None if socket else find_tcp_place()
+        self.api = ApiClient(place or find_socket(str(socket) if socket else None, self._config), timeout_s)
         self.retry_s = retry_s
         self._has_answered = False
 
     def __repr__(self) -> str:
-        return f"<greenrun client of {self.socket}>"
+        return f"<greenrun client of {self.api.socket}>"
 
     def submit(self, command: Command, *, key: str | None = None, **options: Unpack[JobOptions]) -> Job:
         """Submit a job and return it, as `greenrun submit` would: in this folder, with this environment.
