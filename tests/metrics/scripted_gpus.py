@@ -39,6 +39,7 @@ class ScriptedGpu:
     is_silent: bool = False
     fault: str | None = None
     others: tuple[GpuProcess, ...] = ()
+    parts: tuple[Device, ...] | None = None
 
     def counter_j(self) -> float | None:
         return None if self.is_silent else self.used_j()
