@@ -252,6 +252,12 @@ def test_the_quick_path_loads_nothing_heavy(code: str) -> None:
     assert done.stdout == "[]\n"
 
 
+def test_a_daemon_that_shows_no_page_does_not_hold_what_makes_pages() -> None:
+    probe = "import sys, greenrun.daemon.daemon; print(sorted({'jinja2', 'plotly'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=HANGS_S, check=True)
+    assert done.stdout == "[]\n"
+
+
 # one name for one thing
 
 SAME_CLASS = {

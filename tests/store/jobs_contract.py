@@ -33,6 +33,7 @@ EVERYTHING = JobSpec(
     gpus=2,
     gpu_model="A100",
     gpu_ids=GpuIds.INDEX,
+    shared=True,
     gpu_memory_gib=37.25,
     memory_gib=32.5,
     cpus=2.5,
