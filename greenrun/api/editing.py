@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from greenrun.api.as_user import looking_as
+from greenrun.api.as_user import look_as
 from greenrun.api.job_models import JobOut, jobs_out
 from greenrun.api.job_request import JobIn, to_spec
 from greenrun.api.json_types import RequestModel
@@ -183,15 +183,18 @@ def _edited(
     states = visible_states(daemon, caller, [spec])
     as_it_is = replace(job.spec, log=job.spec.log and literal(job.spec.log))
     is_other = env is not None or (spec.command, spec.workdir) != (job.spec.command, job.spec.workdir)
-    with looking_as(job.uid, daemon.settings):
+
+    def look() -> tuple[JobSpec, list[InputProblem]]:
         known = job.spec if spec.container == job.spec.container else replace(job.spec, container=None)
         before = [*_of_the_site(daemon, known), *problems_of(as_it_is, job.user, now, here)] if env is None else []
         wrong = [*_of_the_site(daemon, spec), *problems_of(checked, job.user, now, here)]
         wrong += _too_late(job, spec, env is not None, now)
         wrong += variable_problems(spec, daemon.settings.variables) if env is not None else []
-        (noted,) = with_noted_files([spec]) if is_other else [spec]
-    wrong += vain_dependencies(spec, states) if env is not None else []
-    return noted, [row for row in wrong if row not in before]
+        (noted,) = with_noted_files([spec], {}) if is_other else [spec]
+        return noted, [row for row in wrong if row not in before]
+
+    noted, wrong = look_as(job.uid, daemon.settings, look)
+    return noted, [*wrong, *(vain_dependencies(spec, states) if env is not None else [])]
 
 
 def _of_the_site(daemon: Service, spec: JobSpec) -> Iterator[InputProblem]:

@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import chain
 from typing import TypeVar
 
 from greenrun.api.advice import of_shared_log, of_untold, warnings_of, warnings_of_repetition
-from greenrun.api.as_user import looking_as
+from greenrun.api.as_user import look_as
 from greenrun.api.job_models import BudgetUseOut, JobOut, SubmittedJobOut, job_out, jobs_out
 from greenrun.api.job_request import JobIn, to_spec, to_specs
 from greenrun.api.needs import container_problems, variable_problems
@@ -30,6 +31,7 @@ from greenrun.core.jobs.selection import Selector
 from greenrun.executors.command_files.noted_files import noted
 
 Found = TypeVar("Found")
+Noted = dict[tuple[str, ...], dict[str, str]]  # what is noted of files, by folder and command
 Meant = dict[str, Sequence[int] | JobError]  # the jobs that a name means, or why it means none
 
 _MOST_NEEDS = 16  # different wishes for GPUs that are looked up beside other problems
@@ -58,8 +60,7 @@ def submit(
     new_of_groups, before = _new_of(groups, known), standings_of(daemon, caller, specs, now)
     try:
         _check(daemon, caller, new_of_groups, now, unnamed)
-        with looking_as(caller.uid, daemon.settings):
-            new = with_noted_files(chain.from_iterable(new_of_groups))
+        new = noted_as(daemon, caller.uid, new_of_groups)
         with as_seen(daemon, caller):
             rows = daemon.scheduler.submit(
                 new, user=caller.name, uid=caller.uid, now=now, request=request, origin=caller.origin
@@ -111,9 +112,11 @@ def _warnings(
     found = []
     logs = Counter(spec.log for group in groups for spec in group)
     for group in groups:
-        with looking_as(caller.uid, daemon.settings):
-            shared = [*warnings_of(group[0], now), *of_shared_log(group[0], logs[group[0].log])] if group else []
-        shared += [*of_untold(group[0], daemon.settings.told_of), *cap_warnings(daemon, group[0])] if group else []
+        shared: list[str] = []
+        if group:
+            shared += look_as(caller.uid, daemon.settings, partial(warnings_of, group[0], now))
+            shared += of_shared_log(group[0], logs[group[0].log])
+            shared += [*of_untold(group[0], daemon.settings.told_of), *cap_warnings(daemon, group[0])]
         found += [warnings_of_repetition(spec, known) or shared for spec in group]
     return found
 
@@ -181,9 +184,15 @@ def _in_order(specs: Sequence[JobSpec], by_key: Mapping[str, Found], others: Ite
     return [by_key[spec.unique_key] if spec.unique_key else next(rest) for spec in specs]
 
 
-def with_noted_files(specs: Iterable[JobSpec]) -> list[JobSpec]:
-    """Return the jobs with their own program and script noted, each command's once."""
-    found: dict[tuple[str, ...], dict[str, str]] = {}
+def noted_as(daemon: Service, uid: int, groups: Iterable[Sequence[JobSpec]]) -> list[JobSpec]:
+    """Return the jobs of all groups with their own files noted, as this user sees these; raise ExecutorError."""
+    found: Noted = {}
+    looks = (partial(with_noted_files, group, found) for group in groups if group)
+    return [spec for look in looks for spec in look_as(uid, daemon.settings, look)]
+
+
+def with_noted_files(specs: Iterable[JobSpec], found: Noted) -> list[JobSpec]:
+    """Return the jobs with their own program and script noted, each command's once: it is kept in `found`."""
     jobs = []
     for spec in specs:
         key = (spec.workdir, *spec.command)
@@ -299,19 +308,19 @@ def _check(
         daemon.settings.access.require_member(caller, project)
     states = visible_states(daemon, caller, specs)
     here: Here = {}
-    with looking_as(caller.uid, daemon.settings):
-        found = [
-            [
-                *problems_of(each[0], caller.name, now, here),
-                *vain_dependencies(each[0], states),
-                *variable_problems(each[0], daemon.settings.variables),
-                *daemon.settings.resources.problems(each[0]),
-                *container_problems(each[0], daemon.settings.container_engine),
-            ]
-            if each
-            else []
-            for each in groups
+
+    def problems_with(spec: JobSpec) -> list[InputProblem]:
+        return [
+            *problems_of(spec, caller.name, now, here),
+            *vain_dependencies(spec, states),
+            *variable_problems(spec, daemon.settings.variables),
+            *daemon.settings.resources.problems(spec),
+            *container_problems(spec, daemon.settings.container_engine),
         ]
+
+    found = [
+        look_as(caller.uid, daemon.settings, partial(problems_with, group[0])) if group else [] for group in groups
+    ]
     problems = [row for index, rows in enumerate(found) for row in _with_index(rows, index, groups)]
     problems += unnamed
     if [row.field for row in problems] == ["finish_by"]:  # a plan knows what else runs, so it has the better advice

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 
-from greenrun.api.as_user import looking_as
+from greenrun.api.as_user import look_as
 from greenrun.api.following import WaitS, look_until
 from greenrun.api.identity import Caller
 from greenrun.api.problems import ProblemOut, refusals
@@ -105,8 +105,8 @@ def _read(daemon: Service, caller: Viewer, job_id: int, number: int | None, want
     if not logged:
         raise JobNotFound(f"Job {job.id} {job.state.said} and has no such log yet.")
     run = logged[-1]
-    with looking_as(job.uid, daemon.settings):
-        piece = read_log(FilePath(str(run.log)), wanted.size, wanted.first)
+    look = partial(read_log, FilePath(str(run.log)), wanted.size, wanted.first)
+    piece = look_as(job.uid, daemon.settings, look)
     is_whole = piece.start + len(piece.data) >= piece.end
     return _Read(piece, has_ended=run.outcome is not None and is_whole)  # what ended before it was read
 
