@@ -41,6 +41,7 @@ class Kept(NamedTuple):
 
     kept_s: float
     places: Sequence[Place]
+    made_s: float = 0.0  # the instant that it was made for
 
     def place(self, job: int) -> Place | None:
         """Return a job's place, None without one."""
@@ -70,12 +71,14 @@ class Decisions:
     def too_early(self) -> list[str]:
         """Say which claims came before every plan that the daemon can have gone by allowed them.
 
-        One that no such plan has was inserted and started before the next plan was kept.
+        One that no such plan has was inserted and started before the next plan was kept. A plan that was made for an
+        instant after the claim, beside the tick and not yet knowing of it, is none that the daemon can have gone by.
         """
         found = []
         for claim in self.claims:
             plans = [self._in_force(claim.claimed_s), *self._news(claim.claimed_s)]
-            places = [place for plan in plans if (place := plan.place(claim.job))]
+            made = [plan for plan in plans if plan.made_s <= claim.claimed_s]
+            places = [place for plan in made if (place := plan.place(claim.job))]
             if places and all(place.start_s > claim.claimed_s for place in places):
                 found.append(f"job {claim.job} was claimed at {claim.claimed_s:.3f} with {places}")
         return found
@@ -152,7 +155,7 @@ def _kept(parts: dict[str, object], at: str) -> Kept:
     rows = parts["placements"]
     assert isinstance(rows, list)
     places = [Place(row["job_id"], _seconds(row["start"]), row["gpus"]) for row in rows]
-    return Kept(_seconds(at), places)
+    return Kept(_seconds(at), places, _seconds(str(parts["made_at"])))
 
 
 def _seconds(text: str) -> float:

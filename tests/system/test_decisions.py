@@ -26,6 +26,13 @@ def test_a_start_of_what_was_inserted_and_started_at_once_is_right() -> None:
     assert inserted.too_early() == []
 
 
+def test_a_plan_that_was_made_after_a_start_says_nothing_of_it() -> None:
+    empty, later = BEFORE._replace(places=()), Kept(9.1, (Place(1, 9.05, 2),), made_s=9.05)
+    inserted = replace(RIGHT, plans=(empty, later), claims=(FIRST._replace(claimed_s=9.0),))
+    assert inserted.too_early() == []
+    assert replace(inserted, plans=(empty, later._replace(made_s=9.0))).too_early() != []
+
+
 def test_a_start_is_not_due_before_its_plan_was_kept() -> None:
     late = replace(RIGHT, plans=(BEFORE._replace(kept_s=10.05), AFTER), claims=(FIRST._replace(claimed_s=10.1), SECOND))
     assert late.too_early() == []
