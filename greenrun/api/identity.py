@@ -41,7 +41,7 @@ class PeerProtocol(BoundedProtocol):
 
 
 async def _caller(request: Request) -> Viewer:
-    visitor = await _visitor(request)
+    visitor = await visitor_of(request)
     if visitor is None:
         raise NotPermitted(
             "Callers cannot be identified at this address, so it serves no jobs: use greenrun's unix socket."
@@ -49,7 +49,7 @@ async def _caller(request: Request) -> Viewer:
     return visitor
 
 
-async def _visitor(request: Request) -> Viewer | None:
+async def visitor_of(request: Request) -> Viewer | None:
     """Return who asks, or None where nothing that can be trusted says so."""
     host = request.client.host if request.client else ""
     if shown := shown_by(request):
@@ -152,4 +152,4 @@ _GROUPS: dict[int, tuple[frozenset[str], Callable[[], float]]] = {}  # of users,
 
 
 Caller = Annotated[Viewer, Depends(_caller)]
-Visitor = Annotated[Viewer | None, Depends(_visitor)]  # for what is shown to anybody, and more to those who are known
+Visitor = Annotated[Viewer | None, Depends(visitor_of)]  # for what is shown to anybody, and more to those who are known

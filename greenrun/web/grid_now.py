@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import numpy as np
+
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.carbon.intensity import FallbackLevel, Series
 from greenrun.core.formatting import compared_text, intensity_text
 
 AHEAD = timedelta(hours=48)
 WINDOW = timedelta(hours=4)  # as long a window as forecasts are judged by
+_SHORTER = tuple(timedelta(minutes=minutes) for minutes in (120, 60, 30, 10, 5, 1))  # where a forecast ends sooner
 _DAY = timedelta(hours=24)
 _STEP = timedelta(minutes=30)
 _MOST_STEPS = 600
@@ -27,7 +30,10 @@ Step = tuple[datetime, datetime, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridNow:
-    """The intensity now, the cleanest window of the next day, and how far both can be trusted (`level`, `why`)."""
+    """The intensity now and the cleanest window of the next day, and how far both can be trusted (`level`, `why`).
+
+    The window is `best_window` long: shorter than usual where the forecast is.
+    """
 
     zone: str | None
     level: str
@@ -37,9 +43,15 @@ class GridNow:
     provider: str | None = None
     now_g_per_kwh: float | None = None
     best_start: datetime | None = None
+    best_window: timedelta = WINDOW
     best_g_per_kwh: float | None = None
     best_text: str = ""
     steps: Sequence[Step] = ()
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the forecast ends before a window of the usual length does."""
+        return self.best_window < WINDOW
 
     @property
     def text(self) -> str:
@@ -54,7 +66,7 @@ def grid_now(zone: str | None, active: ActiveForecast | None, now: datetime) -> 
         return GridNow(zone=zone, level=LEVELS[FallbackLevel.NONE], is_fresh=False, why=why)
     series = active.forecast.series
     current = series.at(now)
-    start, best = _cleanest(series, now)
+    start, best, window = _cleanest(series, now)
     return GridNow(
         zone=zone,
         level=LEVELS[active.fallback_level],
@@ -64,20 +76,29 @@ def grid_now(zone: str | None, active: ActiveForecast | None, now: datetime) -> 
         provider=series.id.provider,
         now_g_per_kwh=current,
         best_start=start,
+        best_window=window,
         best_g_per_kwh=best,
         best_text="" if best is None or not current else compared_text(best, current),
         steps=steps_between(series, now, now + AHEAD),
     )
 
 
-def _cleanest(series: Series, now: datetime) -> tuple[datetime | None, float | None]:
-    """Return when the cleanest window of the next day begins, and its mean; None where none is covered."""
-    starts = [now + place * _STEP for place in range(int(_DAY / _STEP) + 1)]
-    means = [(mean, start) for start in starts if (mean := series.mean(start, start + WINDOW)) is not None]
-    if not means:
-        return None, None
-    best, start = min(means)
-    return start, best
+def _cleanest(series: Series, now: datetime) -> tuple[datetime | None, float | None, timedelta]:
+    """Return when the cleanest window of the next day begins, its mean, and how long it is; None where none is covered.
+
+    The windows begin at a whole minute, so that they seldom change, unless the forecast begins within this one.
+    """
+    minute = now.replace(second=0, microsecond=0)
+    first = now if series.at(minute) is None else minute
+    for window in (WINDOW, *_SHORTER):
+        step = min(_STEP, window)
+        starts = [first + place * step for place in range(int(_DAY / step) + 1)]
+        means = series.means(np.array([start.timestamp() for start in starts]), window.total_seconds())
+        covered = [(float(mean), start) for mean, start in zip(means, starts, strict=True) if np.isfinite(mean)]
+        if covered:
+            best, start = min(covered)
+            return start, best, window
+    return None, None, WINDOW
 
 
 def steps_between(series: Series, start: datetime, end: datetime) -> list[Step]:

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from fastapi import Request, Response
@@ -11,6 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from greenrun import __version__
+from greenrun.api.identity import visitor_of
 from greenrun.api.problems import field_problem, problem_of
 from greenrun.api.sign_in import csrf_token
 from greenrun.core.errors import GreenrunError
@@ -39,7 +41,7 @@ class PageRoute(APIRoute):
             try:
                 response = await answer(request)
             except (GreenrunError, HTTPException, RequestValidationError) as exc:
-                response = _refusal(request, exc)
+                response = await _refusal(request, exc)
             response.headers.setdefault("Cache-Control", "no-store")
             return secure(response, request.state.nonce)
 
@@ -64,10 +66,14 @@ def page(
     return HTMLResponse(render(template, {**shared, **values}), status_code=status)
 
 
-def _refusal(request: Request, exc: Exception) -> Response:
+async def _refusal(request: Request, exc: Exception) -> Response:
+    """Return a page that says what is wrong, to whom it is known by: one who is signed in stays so in its words."""
     status, text = _told(exc)
+    visitor: Viewer | None = None
+    with suppress(OSError):  # the system cannot say now who it is
+        visitor = await visitor_of(request)
     values = {"heading": _HEADINGS.get(status, "Something is wrong"), "text": text, "status": status}
-    return page(request, "error.html", values, visitor=None, status=status)
+    return page(request, "error.html", values, visitor=visitor, status=status)
 
 
 def _told(exc: Exception) -> tuple[int, str]:

@@ -1,8 +1,8 @@
-"""The next 48 hours as a chart shows them: the intensity in steps, and below it on the same axis who runs when."""
+"""What comes in at most 48 hours as a chart shows it: the intensity in steps, and on the same axis who runs when."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from greenrun.api.service import Service
@@ -14,6 +14,8 @@ from greenrun.web.grid_now import AHEAD, GridNow
 from greenrun.web.overview_sections import RunningRow
 
 MOST_BARS = 300
+_SHORT = timedelta(hours=1)  # a chart of less tells seconds
+_SHORTEST = timedelta(minutes=1)
 CPU_LANE = "CPU"
 HIDDEN = "a job of another user"
 
@@ -45,10 +47,17 @@ class JobWindow:
 
 
 def chart_data(grid: GridNow, lanes: Sequence[str], bars: Sequence[ScheduleBar], now: datetime) -> dict[str, Any]:
-    """Return all that the chart draws, as JSON has it."""
+    """Return all that the chart draws, as JSON has it: from just before now until forecast and plan end."""
+    ends = [*(end for _, end, _ in grid.steps), *(datetime.fromisoformat(bar.end) for bar in bars)]
+    until = min(now + AHEAD, max(ends, default=now + AHEAD))
+    is_short = until - now < _SHORT
+    now = now if is_short else now.replace(second=0, microsecond=0)  # so that it seldom changes
+    until = max(until, now + _SHORTEST)
     return {
+        "from": iso_text(now - (until - now) / 48, "seconds"),
         "now": iso_text(now, "seconds"),
-        "until": iso_text(now + AHEAD, "seconds"),
+        "until": iso_text(until, "seconds"),
+        "is_short": is_short,
         "zone": grid.zone,
         "level": grid.level,
         "signal": grid.signal,

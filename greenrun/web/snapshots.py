@@ -120,8 +120,9 @@ def may_act(visitor: Viewer | None) -> bool:
 
 
 def _snapshot(daemon: Service, visitor: Viewer | None) -> PageSnapshot:
-    now, zone = daemon.now().replace(second=0, microsecond=0), daemon.settings.zone  # so that it seldom changes
-    grid = grid_now(zone, daemon.scheduler.active_forecast(None), now)
+    instant, zone = daemon.now(), daemon.settings.zone
+    now = instant.replace(second=0, microsecond=0)  # so that it seldom changes
+    grid = grid_now(zone, daemon.scheduler.active_forecast(None), instant)  # which may begin within this minute
     running = sections.running_rows(daemon, visitor)
     queue = sections.queue_rows(daemon, visitor) if visitor else []
     windows = schedule_chart.windows_of(daemon, visitor, running)
@@ -150,7 +151,7 @@ def _snapshot(daemon: Service, visitor: Viewer | None) -> PageSnapshot:
         fragments[f"running-{row.id}"] = render("parts/running_row.html", {"row": row, "can_act": may_act(visitor)})
     for line in queue:
         fragments[f"queued-{line.id}"] = render("parts/queue_row.html", {"row": line, "can_act": may_act(visitor)})
-    chart = to_json(schedule_chart.chart_data(grid, lanes, bars, now))
+    chart = to_json(schedule_chart.chart_data(grid, lanes, bars, instant))
     version = blake2b(to_json([fragments, lists]) + chart, digest_size=9).hexdigest()
     return PageSnapshot(fragments=fragments, lists=lists, chart=chart, version=version)
 

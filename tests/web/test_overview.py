@@ -6,10 +6,12 @@ from datetime import timedelta
 
 import pytest
 
+from greenrun.core.carbon.intensity import Kind, Series
 from greenrun.core.conditions import Condition, ConditionCode, Effect
 from greenrun.core.jobs.access import AccessRules, Sharing
 from greenrun.core.planning.model import Plan
-from tests.api.fakes import ADA, BOB, HOUR, NOW, placed, stored
+from tests.api.fakes import ADA, BOB, HOUR, NOW, forecast, placed, stored
+from tests.slots import slots_of
 from tests.web.pages import STRANGER, PageWorld, busy, text_of
 
 
@@ -116,8 +118,53 @@ def test_planned_jobs_are_on_gpus_that_are_free_by_then() -> None:
     assert (data["lanes"], [bar["lane"] for bar in data["bars"]]) == (["GPU 0"], ["GPU 0", "GPU 0"])
     assert data["steps"][0] == ["2026-03-02T12:00:00Z", "2026-03-02T12:30:00Z", 200.0]
     assert (data["level"], data["now"], data["until"]) == (
-        "fresh forecast", "2026-03-02T12:00:00Z", "2026-03-04T12:00:00Z",
+        "fresh forecast", "2026-03-02T12:00:00Z", "2026-03-03T12:00:00Z",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("half_hours", "until", "is_short"),
+    [(1, "2026-03-02T12:30:00Z", True), (6, "2026-03-02T15:00:00Z", False), (200, "2026-03-04T12:00:00Z", False)],
+)
+def test_the_chart_ends_where_forecast_and_plan_do_and_after_two_days_at_most(
+    half_hours: int, until: str, is_short: bool
+) -> None:
+    world = PageWorld()
+    world.store.saved = forecast([200.0] * half_hours)
+    data = world.get("/page/timeline").json()
+    assert (data["until"], data["is_short"]) == (until, is_short)
+    assert data["from"] < data["now"] < data["until"]
+
+
+def test_the_chart_reaches_to_the_end_of_a_plan_that_is_longer_than_the_forecast() -> None:
+    world = busy()
+    world.store.saved = forecast([200.0])
+    late = placed(2, start=NOW + 20 * HOUR, end=NOW + 30 * HOUR)
+    world.scheduler.latest = replace(world.scheduler.latest, placements=(late,))
+    assert world.get("/page/timeline").json()["until"] == "2026-03-03T18:00:00Z"
+
+
+@pytest.mark.parametrize(("half_hours", "window"), [(8, "4h"), (7, "2h"), (3, "1h"), (1, "30m")])
+def test_the_cleanest_window_is_one_that_the_forecast_has_room_for(half_hours: int, window: str) -> None:
+    world = PageWorld()
+    world.store.saved = forecast([200.0] * half_hours)
+    text = text_of(world.get("/").text)
+    assert f"Cleanest {window} in the next day 200 g/kWh" in text
+    assert ("the forecast is too short for 4 h" in text) == (window != "4h")
+
+
+@pytest.mark.parametrize("begun_s", [0, 20, 59])
+def test_a_forecast_that_begins_within_this_minute_says_how_clean_the_grid_is(begun_s: int) -> None:
+    """Just after the start a replayed one begins with the daemon, and not with a minute."""
+    world = PageWorld()
+    whole = forecast([280.0] * 10)
+    begin, step = NOW + timedelta(seconds=begun_s), timedelta(minutes=30)
+    slots = slots_of([begin + place * step for place in range(10)], [280.0] * 10, step, Kind.FORECAST)
+    world.store.saved = replace(whole, series=Series.of(whole.series.id, slots))
+    world.now = begin + timedelta(milliseconds=500)
+    text = text_of(world.get("/").text)
+    assert "280 g/kWh fresh forecast" in text
+    assert "Cleanest 4h in the next day 280 g/kWh" in text
 
 
 def test_the_month_has_a_card_of_its_own() -> None:

@@ -132,6 +132,14 @@ def test_a_job_that_is_not_there_is_a_page_that_leads_on() -> None:
     assert 'href="/jobs"' in answer.text
 
 
+@pytest.mark.parametrize("path", ["/jobs/99", "/jobs?page=0", "/reports?by=nothing"])
+def test_a_refusal_names_who_is_signed_in(path: str) -> None:
+    known, stranger = busy().get(path), busy().get(path, who=STRANGER)
+    assert known.status_code >= 400
+    assert "not signed in" not in known.text
+    assert "not signed in" in stranger.text
+
+
 def test_the_grid_page_tells_zones_and_how_good_forecasts_were() -> None:
     world = busy()
     world.scheduler.quality.latest = [judged()]

@@ -24,12 +24,12 @@ function colours() {
 
 const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
-function stepped(steps, unit, name, colour) {
+function stepped(steps, unit, name, colour, cut = 16) {
   const x = [], y = [], text = [];
   steps.forEach(([start, end, value], place) => {
     if (place && steps[place - 1][1] !== start) { x.push(wall(steps[place - 1][1])); y.push(null); text.push(""); }
     x.push(wall(start), wall(end)); y.push(value, value);
-    const told = `${plain(wall(start).slice(5, 16))} to ${plain(wall(end).slice(11, 16))}`;
+    const told = `${plain(wall(start).slice(5, cut))} to ${plain(wall(end).slice(11, cut))}`;
     text.push(told, told);
   });
   return { x, y, customdata: text, type: "scatter", mode: "lines", fill: "tozeroy", fillcolor: `${colour}33`, connectgaps: false,
@@ -37,8 +37,8 @@ function stepped(steps, unit, name, colour) {
 }
 
 // A label that is no wider than its bar: what would stand across others is left out.
-function fitted(bar, width_px) {
-  const room = Math.floor((new Date(bar.end) - new Date(bar.start)) / (49 * 3_600_000) * (width_px - 74) / 7) - 1;
+function fitted(bar, span_ms, width_px) {
+  const room = Math.floor((new Date(bar.end) - new Date(bar.start)) / span_ms * (width_px - 74) / 7) - 1;
   return room >= bar.label.length ? plain(bar.label) : room > 4 ? `${plain(bar.label.slice(0, room - 1))}…` : room > 1 && bar.job !== null ? String(bar.job).slice(0, room) === String(bar.job) ? String(bar.job) : "" : "";
 }
 
@@ -56,23 +56,23 @@ export async function timeline(figure) {
   if (!answer.ok) throw new Error(`the chart's figures: ${answer.status}`);
   const data = await answer.json(), c = colours(), Plotly = await plotly();
   const bars = Object.groupBy ? Object.groupBy(data.bars, (bar) => bar.kind) : grouped(data.bars);
-  const traces = [];
+  const traces = [], span_ms = new Date(data.until) - new Date(data.from), cut = data.is_short ? 19 : 16;
   const name = data.signal === "average" ? "carbon intensity" : `${data.signal} carbon intensity`;
-  if (data.steps.length) traces.push({ ...stepped(data.steps, "g/kWh", name, data.is_fresh ? c.clean : c.quiet), xaxis: "x", yaxis: "y" });
+  if (data.steps.length) traces.push({ ...stepped(data.steps, "g/kWh", name, data.is_fresh ? c.clean : c.quiet, cut), xaxis: "x", yaxis: "y" });
   for (const [kind, rows] of Object.entries(bars)) {
     traces.push({ type: "bar", orientation: "h", xaxis: "x", yaxis: "y2", name: kind, base: rows.map((bar) => wall(bar.start)),
-      x: rows.map((bar) => Math.max(new Date(bar.end) - new Date(bar.start), 60_000)), y: rows.map((bar) => bar.lane),
+      x: rows.map((bar) => Math.max(new Date(bar.end) - new Date(bar.start), span_ms / 2000)), y: rows.map((bar) => bar.lane),
       customdata: rows.map((bar) => bar.job), marker: { color: kind === "running" ? c.run : kind === "planned" ? c.plan : c.quiet, line: { width: 1, color: dark.matches ? "#0d1117" : "#ffffff" } },
-      text: rows.map((bar) => fitted(bar, figure.clientWidth)), textposition: "inside", insidetextanchor: "start", constraintext: "none", cliponaxis: true, textangle: 0,
+      text: rows.map((bar) => fitted(bar, span_ms, figure.clientWidth)), textposition: "inside", insidetextanchor: "start", constraintext: "none", cliponaxis: true, textangle: 0,
       insidetextfont: { color: "#ffffff", size: 11 },
-      hovertext: rows.map((bar) => `<b>${plain(bar.label)}</b><br>${kind}, ${plain(wall(bar.start).slice(5, 16))} to ${plain(wall(bar.end).slice(5, 16))}<br>${plain(bar.text)}`), hoverinfo: "text" });
+      hovertext: rows.map((bar) => `<b>${plain(bar.label)}</b><br>${kind}, ${plain(wall(bar.start).slice(5, cut))} to ${plain(wall(bar.end).slice(5, cut))}<br>${plain(bar.text)}`), hoverinfo: "text" });
   }
   if (data.lanes.length && !data.bars.length) traces.push({ type: "scatter", x: [wall(data.now)], y: [data.lanes[0]], xaxis: "x", yaxis: "y2", mode: "markers", marker: { opacity: 0 }, hoverinfo: "skip" });
   const below = Math.max(data.lanes.length, 1) * 30 + 10, height = 240 + below + 40, split = below / (height - 54);
   const axis = { gridcolor: c.rule, zerolinecolor: c.rule, fixedrange: true };
   await Plotly.react(figure.querySelector(".plot"), traces, layout(height, {
     barmode: "overlay", bargap: 0.18,
-    xaxis: { ...axis, type: "date", range: [wall(new Date(data.now) - 3_600_000), wall(data.until)], anchor: "y2", tickformatstops: [{ dtickrange: [null, null], value: "%a %H:%M" }], nticks: figure.clientWidth < 600 ? 4 : 12 },
+    xaxis: { ...axis, type: "date", range: [wall(data.from), wall(data.until)], anchor: "y2", tickformatstops: [{ dtickrange: [null, null], value: data.is_short ? "%H:%M:%S" : "%a %H:%M" }], nticks: figure.clientWidth < 600 ? 4 : 12 },
     yaxis: { ...axis, domain: [split + 0.06, 1], rangemode: "tozero", title: { text: "g/kWh" } },
     yaxis2: { ...axis, domain: [0, split], categoryorder: "array", categoryarray: [...data.lanes].reverse(), type: "category", range: [-0.5, Math.max(data.lanes.length, 1) - 0.5] },
     shapes: [{ type: "line", xref: "x", yref: "paper", x0: wall(data.now), x1: wall(data.now), y0: 0, y1: 1, line: { color: c.now, width: 2, dash: "dot" } }],
