@@ -107,7 +107,7 @@ def problem(
 
 def problem_answer(request: Request, error: GreenrunError | OSError) -> JSONResponse:
     """Return the answer to a request that failed before any route had it."""
-    return _greenrun(request, error) if isinstance(error, GreenrunError) else _operating_system(request, error)
+    return _greenrun(request, error) if isinstance(error, GreenrunError) else _unexpected(request, error)
 
 
 def problem_of(error: GreenrunError) -> ProblemOut:
@@ -131,7 +131,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(GreenrunError, _greenrun)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(OSError, _operating_system)
+    app.add_exception_handler(OSError, _unexpected)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -180,18 +180,21 @@ def _http(request: Request, exc: Exception) -> JSONResponse:
     return response
 
 
-def _operating_system(request: Request, exc: Exception) -> JSONResponse:
-    """Say what this machine lacks, where that is the cause; any other error of the system is a fault."""
-    what = lacking(exc) if isinstance(exc, OSError) else ""
-    if not what:
-        return _unexpected(request, exc)
-    _log.warning("request refused", method=request.method, path=request.url.path, lacking=what)
-    return problem(503, SHORT, f"This machine is short of {what}, so greenrun could not answer: try again.")
-
-
 def _unexpected(request: Request, exc: Exception) -> JSONResponse:
+    return problem(*fault_of(request, exc))
+
+
+def fault_of(request: Request, exc: Exception) -> tuple[int, str, str]:
+    """Log an error that nobody expected, and return status, title and what is said of it.
+
+    It says what this machine lacks, where that is the cause; any other error of the system is a fault.
+    """
+    what = lacking(exc) if isinstance(exc, OSError) else ""
+    if what:
+        _log.warning("request refused", method=request.method, path=request.url.path, lacking=what)
+        return 503, SHORT, f"This machine is short of {what}, so greenrun could not answer: try again."
     _log.error("request failed", method=request.method, path=request.url.path, exc_info=exc)
-    return problem(500, "internal error", "greenrun could not answer for a fault of its own; its log has the details.")
+    return 500, "internal error", "greenrun could not answer for a fault of its own; its log has the details."
 
 
 def declare(document: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from greenrun import __version__
 from greenrun.api.identity import visitor_of
-from greenrun.api.problems import field_problem, problem_of
+from greenrun.api.problems import fault_of, field_problem, problem_of
 from greenrun.api.sign_in import csrf_token
 from greenrun.core.errors import GreenrunError
 from greenrun.core.jobs.access import Viewer
@@ -40,7 +40,7 @@ class PageRoute(APIRoute):
             request.state.nonce = secrets.token_urlsafe(16)
             try:
                 response = await answer(request)
-            except (GreenrunError, HTTPException, RequestValidationError) as exc:
+            except Exception as exc:  # noqa: BLE001 - a fault is told by a page too, and logged
                 response = await _refusal(request, exc)
             response.headers.setdefault("Cache-Control", "no-store")
             return secure(response, request.state.nonce)
@@ -68,7 +68,7 @@ def page(
 
 async def _refusal(request: Request, exc: Exception) -> Response:
     """Return a page that says what is wrong, to whom it is known by: one who is signed in stays so in its words."""
-    status, text = _told(exc)
+    status, text = _told(request, exc)
     visitor: Viewer | None = None
     with suppress(OSError):  # the system cannot say now who it is
         visitor = await visitor_of(request)
@@ -76,11 +76,13 @@ async def _refusal(request: Request, exc: Exception) -> Response:
     return page(request, "error.html", values, visitor=visitor, status=status)
 
 
-def _told(exc: Exception) -> tuple[int, str]:
+def _told(request: Request, exc: Exception) -> tuple[int, str]:
     if isinstance(exc, GreenrunError):
         told = problem_of(exc)
         return told.status, told.detail
     if isinstance(exc, RequestValidationError):
         return 422, "; ".join(str(field_problem(error)) for error in exc.errors())
-    assert isinstance(exc, HTTPException)
-    return exc.status_code, str(exc.detail)
+    if isinstance(exc, HTTPException):
+        return exc.status_code, str(exc.detail)
+    status, _, text = fault_of(request, exc)
+    return status, text

@@ -132,6 +132,19 @@ def test_a_job_that_is_not_there_is_a_page_that_leads_on() -> None:
     assert 'href="/jobs"' in answer.text
 
 
+@pytest.mark.parametrize("path", ["/", *PATHS])
+def test_a_fault_is_told_by_a_page_without_its_details(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("secret")
+
+    for handler in ("now_page", "jobs_page", "job_page", "grid_page", "devices_page"):
+        monkeypatch.setattr(f"greenrun.web.pages.{handler}.page", fails)
+    answer = busy().get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "text/html; charset=utf-8")
+    assert "fault of its own" in answer.text
+    assert "secret" not in answer.text
+
+
 @pytest.mark.parametrize("path", ["/jobs/99", "/jobs?page=0", "/reports?by=nothing"])
 def test_a_refusal_names_who_is_signed_in(path: str) -> None:
     known, stranger = busy().get(path), busy().get(path, who=STRANGER)
