@@ -1,23 +1,21 @@
 """In a browser, axe-core finds nothing serious on a report's page, nothing of it is cut off, and it prints."""
 
-import shutil
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Error, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.html import page
 from greenrun.reports.identity import Place
 from greenrun.store import Store
+from tests.browser import a_browser
 from tests.patience import HANGS_S
 from tests.reports.build import ALL_BASES, END, GPUS, NOW, PUE, T0, fill, reports_of
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-WHY = "install Debian's package chromium to try pages in a browser"
 MONTH = timedelta(days=30)
 SCREENS = [("light", 360), ("dark", 1280)]
 REPORTS = ("empty", "one job", "month", "jobs")
@@ -28,19 +26,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser of this machine; without one the tests are skipped also where everything must run."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip(f"none of {', '.join(NAMES)} is here: {WHY}")
-    with sync_playwright() as playwright:
-        try:
-            opened = playwright.chromium.launch(
-                executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"], timeout=HANGS_S * 1000
-            )
-        except Error as exc:
-            pytest.skip(f"{found} cannot be started: {exc}")
-        with opened:
-            yield opened
+    """Opened once for all pages."""
+    with a_browser() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -4,19 +4,17 @@ Whatever a page does in these tests: no error in its console, no request to else
 """
 
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Error, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
+from tests.browser import a_browser
 from tests.patience import HANGS_S
 from tests.system.harness import Daemon, free_port, replayed, short_folder, write_trace
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-WHY = "install Debian's package chromium to try pages in a browser"
 SCREENS = [("light", 360), ("dark", 1440)]
 PAGES = ("/", "/jobs", "/jobs/1", "/jobs/2", "/jobs/3", "/grid", "/devices", "/reports", "/jobs/999999")
 AGAIN = ("/", "/jobs/2", "/reports")  # what there is of colours and parts is on these
@@ -31,19 +29,9 @@ expect.set_options(timeout=HANGS_MS)
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser of this machine; without one the tests are skipped also where everything must run."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip(f"none of {', '.join(NAMES)} is here: {WHY}")
-    with sync_playwright() as playwright:
-        try:
-            opened = playwright.chromium.launch(
-                executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"], timeout=HANGS_MS
-            )
-        except Error as exc:
-            pytest.skip(f"{found} cannot be started: {exc}")
-        with opened:
-            yield opened
+    """Opened once for all pages."""
+    with a_browser() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
