@@ -1,6 +1,6 @@
 """What comes in at most 48 hours as a chart shows it: the intensity in steps, and on the same axis who runs when."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -35,7 +35,7 @@ class ScheduleBar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobWindow:
-    """A stretch of time of a job, for the table behind the chart."""
+    """A stretch of time of a job or a reservation, for the table behind the chart; `lanes` where its GPUs are known."""
 
     label: str
     kind: str
@@ -44,6 +44,7 @@ class JobWindow:
     start: datetime
     end: datetime
     text: str
+    lanes: Sequence[str] | None = None
 
 
 def chart_data(grid: GridNow, lanes: Sequence[str], bars: Sequence[ScheduleBar], now: datetime) -> dict[str, Any]:
@@ -75,11 +76,12 @@ def lanes_of(daemon: Service, windows: Sequence[JobWindow]) -> list[str]:
 
 
 def windows_of(daemon: Service, visitor: Viewer | None, running: Sequence[RunningRow]) -> list[JobWindow]:
-    """Return when jobs run and are planned to run, those that run first; of hidden ones only how many GPUs."""
+    """Return when jobs run, GPUs are reserved and jobs are planned to run; of hidden jobs only how many GPUs."""
     now = daemon.now()
     found = [_of_running(row, now) for row in running]
     if visitor is None:
         return found
+    found += _of_reservations(daemon, now)
     live = {row.id for row in running}
     shown = [row for row in daemon.scheduler.plan().placements if row.job_id not in live and row.start < now + AHEAD]
     return [*found, *_of_plan(daemon, visitor, shown[: MOST_BARS - len(found)])]
@@ -88,8 +90,19 @@ def windows_of(daemon: Service, visitor: Viewer | None, running: Sequence[Runnin
 def _of_running(row: RunningRow, now: datetime) -> JobWindow:
     return JobWindow(
         label=f"{row.id} {row.name}", kind="running", job=row.id, gpus=row.gpus, start=row.since or now,
-        end=max(row.until or now, now), text=f"{row.state}, of {row.user}",
+        end=max(row.until or now, now), text=f"{row.state}, of {row.user}", lanes=[_lane(index) for index in row.lanes],
     )  # fmt: skip
+
+
+def _of_reservations(daemon: Service, now: datetime) -> Iterator[JobWindow]:
+    known = {device.id: _lane(device.index) for device in gpus(daemon.scheduler.host.devices())}
+    for row in daemon.scheduler.host.reservations(now):
+        if row.start < now + AHEAD:
+            lanes = sorted({known[device] for device in row.devices if device in known})
+            yield JobWindow(
+                label=row.name, kind="reserved", job=None, gpus=len(row.devices), start=max(row.start, now),
+                end=row.end, text=row.whose, lanes=lanes,
+            )  # fmt: skip
 
 
 def _of_plan(daemon: Service, visitor: Viewer, rows: Sequence[Placement]) -> Iterator[JobWindow]:
@@ -115,19 +128,17 @@ def _figures(row: Placement) -> str:
     return f"{intensity_text(row.intensity_g_per_kwh, row.signal)}{grams}"
 
 
-def bars_of(windows: Sequence[JobWindow], running: Sequence[RunningRow], lanes: Sequence[str]) -> list[ScheduleBar]:
-    """Return windows on lanes: what runs on its own GPUs, what is planned on those that are free by then.
+def bars_of(windows: Sequence[JobWindow], lanes: Sequence[str]) -> list[ScheduleBar]:
+    """Return windows on lanes: what runs or is reserved on its own GPUs, what is planned on those that are free then.
 
     Which GPUs a planned job gets is decided when it starts, so its lanes only show that there is room.
     """
-    free: dict[str, datetime] = {}
-    own = {row.id: [_lane(index) for index in row.lanes] for row in running}
+    taken: dict[str, list[JobWindow]] = {lane: [] for lane in lanes}
     bars: list[ScheduleBar] = []
     for row in windows:
-        used = own.get(row.job or 0, []) if row.kind == "running" else _free_lanes(row, lanes, free)
-        used = used if row.gpus else [CPU_LANE]
-        for lane in used:
-            free[lane] = max(row.end, free.get(lane, row.end))
+        used = row.lanes if row.lanes is not None else _free_lanes(row, taken)
+        for lane in used if row.gpus else [CPU_LANE]:
+            taken.setdefault(lane, []).append(row)
             bars.append(
                 ScheduleBar(
                     lane=lane, start=iso_text(row.start), end=iso_text(row.end), kind=row.kind, label=row.label,
@@ -138,9 +149,13 @@ def bars_of(windows: Sequence[JobWindow], running: Sequence[RunningRow], lanes: 
     return bars
 
 
-def _free_lanes(row: JobWindow, lanes: Sequence[str], free: dict[str, datetime]) -> list[str]:
-    there = [lane for lane in lanes if lane != CPU_LANE]
-    return sorted(there, key=lambda lane: (free.get(lane, row.start) > row.start, there.index(lane)))[: row.gpus]
+def _free_lanes(row: JobWindow, taken: Mapping[str, Sequence[JobWindow]]) -> list[str]:
+    """Return lanes on which nothing else is then; where there are too few, those on which something is, too."""
+
+    def is_taken(lane: str) -> bool:
+        return any(other.start < row.end and row.start < other.end for other in taken[lane])
+
+    return sorted([lane for lane in taken if lane != CPU_LANE], key=is_taken)[: row.gpus]
 
 
 def _lane(index: int) -> str:

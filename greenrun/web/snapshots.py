@@ -127,7 +127,7 @@ def _snapshot(daemon: Service, visitor: Viewer | None) -> PageSnapshot:
     queue = sections.queue_rows(daemon, visitor) if visitor else []
     windows = schedule_chart.windows_of(daemon, visitor, running)
     lanes = schedule_chart.lanes_of(daemon, windows)
-    bars = schedule_chart.bars_of(windows, running, lanes)
+    bars = schedule_chart.bars_of(windows, lanes)
     queued = daemon.store.jobs.count_queued()
     powers = daemon.scheduler.host.powers_w()
     health, wrong = daemon.scheduler.health(), sections.conditions(daemon)

@@ -1,6 +1,7 @@
 """The first page says what runs, what waits and how clean the grid is, to each as much as they may see."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,6 +11,8 @@ from greenrun.core.carbon.intensity import Kind, Series
 from greenrun.core.conditions import Condition, ConditionCode, Effect
 from greenrun.core.jobs.access import AccessRules, Sharing
 from greenrun.core.planning.model import Plan
+from greenrun.core.planning.site_limits.reserved import Reservation
+from greenrun.web.schedule_chart import JobWindow, bars_of
 from tests.api.fakes import ADA, BOB, HOUR, NOW, forecast, placed, stored
 from tests.slots import slots_of
 from tests.web.pages import STRANGER, PageWorld, busy, text_of
@@ -170,3 +173,26 @@ def test_a_forecast_that_begins_within_this_minute_says_how_clean_the_grid_is(be
 def test_the_month_has_a_card_of_its_own() -> None:
     world = busy()
     assert 'data-fetch="/page/month"' in world.get("/", who=ADA).text
+
+
+def test_reserved_gpus_are_on_their_lanes_and_strangers_see_none() -> None:
+    world = busy()
+    wanted = Reservation(devices=(), start=NOW + HOUR, end=NOW + 2 * HOUR, user="ada", reason="a demo")
+    world.scheduler.reserve(wanted, names=["0"], count=None, now=NOW, origin=None)
+    bars = world.get("/page/timeline").json()["bars"]
+    told = [(bar["lane"], bar["start"], bar["text"]) for bar in bars if bar["kind"] == "reserved"]
+    assert told == [("GPU 0", "2026-03-02T13:00:00Z", "1 GPU, for ada: a demo")]
+    assert "reserved" not in {bar["kind"] for bar in world.get("/page/timeline", who=STRANGER).json()["bars"]}
+
+
+def test_what_is_planned_is_shown_where_nothing_else_is_then() -> None:
+    def window(kind: str, begins_h: int, ends_h: int, gpus: int = 1, lanes: Sequence[str] | None = None) -> JobWindow:
+        start, end = NOW + begins_h * HOUR, NOW + ends_h * HOUR
+        return JobWindow(label=kind, kind=kind, job=1, gpus=gpus, start=start, end=end, text="", lanes=lanes)
+
+    windows = [
+        window("reserved", 1, 2, lanes=["GPU 0"]), window("planned", 0, 1), window("planned", 1, 3),
+        window("planned", 2, 3), window("planned", 4, 5, gpus=2), window("planned", 4, 5),
+    ]  # fmt: skip
+    lanes = [bar.lane for bar in bars_of(windows, ["GPU 0", "GPU 1"])]
+    assert lanes == ["GPU 0", "GPU 0", "GPU 1", "GPU 0", "GPU 0", "GPU 1", "GPU 0"]
