@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from fastapi.concurrency import run_in_threadpool
 from pydantic_core import to_json
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from greenrun.core.errors import StoreError
 from greenrun.core.jobs.access import Viewer
@@ -35,20 +37,35 @@ class Streams:
         """Whether no other page can be followed now."""
         return self.open >= MOST_STREAMS
 
-    async def follow(
+    def answer(
         self,
         snapshot: SnapshotOf,
         visitor: Viewer | None,
         known: str,
         is_ending: Callable[[], bool],
-    ) -> AsyncIterator[bytes]:
-        """Yield what differs from the version that a page has, from now on until the daemon ends, or LASTS is over."""
-        self.open += 1
+    ) -> StreamingResponse:
+        """Return what tells a page of changes until the daemon ends, or LASTS is over; it counts from now on.
+
+        Many pages may ask at once, so nothing is awaited between the look at `are_full` and this.
+        """
+        events = _events(snapshot, visitor, known, is_ending)
+        return _Counted(self, events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+class _Counted(StreamingResponse):
+    """A stream that has its place among those that are open until it has ended, however it ends."""
+
+    def __init__(self, streams: Streams, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._streams = streams
+        streams.open += 1
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
         try:
-            async for event in _events(snapshot, visitor, known, is_ending):
-                yield event
+            await super().__call__(scope, receive, send)
         finally:
-            self.open -= 1
+            self._streams.open -= 1
 
 
 async def _events(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -45,7 +46,8 @@ def sent(snapshots: list[PageSnapshot], known: str = "", ends_after: int | None 
 
 async def collected(look: stream.SnapshotOf, known: str, is_ending: Callable[[], bool]) -> list[tuple[str, str, Any]]:
     found = []
-    async for block in stream.Streams().follow(look, None, known, is_ending):
+    async for block in stream.Streams().answer(look, None, known, is_ending).body_iterator:
+        assert isinstance(block, bytes)
         fields = dict(line.split(": ", 1) for line in block.decode().splitlines() if line and line[0] != ":")
         if "event" in fields:
             found.append((fields["event"], fields.get("id", ""), json.loads(fields["data"])))
@@ -115,16 +117,33 @@ def test_so_many_pages_are_followed_and_no_more() -> None:
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
 
 
-def test_a_stream_that_ends_is_counted_no_more() -> None:
-    async def follow_and_leave() -> tuple[int, int]:
-        streams, before = stream.Streams(), changed()[0]
-        events = streams.follow(lambda _, is_followed=False: before, None, "", lambda: False)
-        await anext(events)
-        there = streams.open
-        await events.aclose()  # type: ignore[attr-defined]
-        return there, streams.open
+def test_pages_that_ask_at_once_are_counted_before_they_are_sent_anything() -> None:
+    """Each that is let in has its place at once: of many that ask together no more are let in."""
+    streams, before = stream.Streams(), changed()[0]
+    for _ in range(stream.MOST_STREAMS):
+        assert not streams.are_full
+        streams.answer(lambda _, is_followed=False: before, None, "", lambda: False)
+    assert streams.are_full
 
-    assert asyncio.run(follow_and_leave()) == (1, 0)
+
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_a_stream_that_ends_is_counted_no_more(is_broken: bool) -> None:
+    """Whether it was sent to its end, or nobody was there to be sent anything."""
+    streams, before, counted = stream.Streams(), changed()[0], []
+
+    async def receive() -> dict[str, str]:
+        await asyncio.get_running_loop().create_future()
+        return {}
+
+    async def send(_: object) -> None:
+        counted.append(streams.open)
+        if is_broken:
+            raise OSError("nobody is there")
+
+    answer = streams.answer(lambda _, is_followed=False: before, None, "", lambda: True)
+    with suppress(Exception):
+        asyncio.run(answer({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, send))  # type: ignore[arg-type]
+    assert (set(counted), streams.open) == ({1}, 0)
 
 
 def test_a_plan_that_changes_moves_the_rows_of_the_queue() -> None:

@@ -190,8 +190,7 @@ class _Look:
         if headers.get("sec-fetch-site", "same-origin") not in _OWN_PAGES:
             return "A page of another site asks (Sec-Fetch-Site)"
         for origin in headers.getlist("origin"):
-            asked, own = urlsplit(origin), self._request.url
-            if (asked.scheme, asked.netloc.lower()) != (own.scheme, headers.get("host", "").lower()):
+            if _origin_of(origin) != (self._request.url.scheme, headers.get("host", "").lower()):
                 return f"A page of {origin[:100]} asks (Origin)"
         return None
 
@@ -219,6 +218,15 @@ class _Look:
     def _bearer(told: list[str]) -> str | None:
         kind, _, token = told[0].partition(" ")
         return token.strip() or None if len(told) == 1 and kind.lower() == "bearer" else None
+
+
+def _origin_of(named: str) -> tuple[str, str] | None:
+    """Return the scheme and the host with its port of an `Origin`; None for what is none, such as `http://[`."""
+    try:
+        parts = urlsplit(named)
+    except ValueError:
+        return None
+    return parts.scheme, parts.netloc.lower()
 
 
 def _forbidden(detail: str) -> Response:

@@ -33,7 +33,8 @@ def get_sign_in(
     """Begin a session by a ticket, with a cookie and a redirect to the page; the ticket is used up by that."""
     if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return _refused(request, 403, "A page of another site led here, so the ticket was not used: open it yourself.")
-    if any(word in request.headers.get(name, "") for name in FETCHED_AHEAD for word in ("prefetch", "prerender")):
+    ahead = " ".join(request.headers.get(name, "") for name in FETCHED_AHEAD).lower()
+    if "prefetch" in ahead or "prerender" in ahead:
         return _refused(request, 403, "This was fetched ahead, so the ticket was not used: open it yourself.")
     address, now = request.client.host if request.client else "", daemon.now()
     uid = daemon.entrance.tickets.whose(ticket, now)

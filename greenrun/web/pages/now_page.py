@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from greenrun.api.identity import Visitor
 from greenrun.api.problems import problem
@@ -52,15 +52,14 @@ async def get_stream(
     last_event_id: Annotated[str, Header(max_length=64)] = "",
 ) -> Response:
     """Follow the first page: each event has what changed since the version that the page names."""
+    await run_in_threadpool(state.snapshots.of, visitor)  # a database that cannot be read is told by status
     if state.streams.are_full:
         told = "As many pages are open as this daemon follows. This one asks again; close others that nobody reads."
         busy = problem(503, "too many open pages", told)
         busy.headers["Retry-After"] = "30"
         return busy
-    await run_in_threadpool(state.snapshots.of, visitor)  # a database that cannot be read is told by status
 
     def is_ending() -> bool:
         return daemon.scheduler.health().draining
 
-    events = state.streams.follow(state.snapshots.of, visitor, last_event_id or seen, is_ending)
-    return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    return state.streams.answer(state.snapshots.of, visitor, last_event_id or seen, is_ending)

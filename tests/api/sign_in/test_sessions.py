@@ -63,7 +63,7 @@ def test_nobody_signs_in_without_a_ticket(world: TcpWorld, query: str) -> None:
     "headers",
     [
         {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {"sec-purpose": "prefetch;prerender"},
-        {"purpose": "prefetch"}, {"x-moz": "prefetch"},
+        {"purpose": "prefetch"}, {"x-moz": "prefetch"}, {"purpose": "Prefetch"}, {"sec-purpose": "Prefetch;Prerender"},
     ],
 )  # fmt: skip
 def test_another_site_or_a_look_ahead_uses_no_ticket(world: TcpWorld, headers: dict[str, str]) -> None:
@@ -189,7 +189,8 @@ def test_the_csrf_token_of_another_session_is_none_of_ones_own(world: TcpWorld) 
     [
         {"origin": "http://evil.example"}, {"origin": "null"}, {"origin": "http://localhost:8888"},
         {"origin": "https://localhost:9753"}, {"origin": "http://localhost:9753.evil.example"},
-        {"origin": "http://127.0.0.1:9753"}, {"origin": ""},
+        {"origin": "http://127.0.0.1:9753"}, {"origin": ""}, {"origin": "http://["}, {"origin": "http://[::1"},
+        {"origin": "http://[v1.x"},
         {"sec_fetch_site": "cross-site"}, {"sec_fetch_site": "same-site"},
     ],
 )  # fmt: skip
