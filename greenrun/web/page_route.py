@@ -73,7 +73,10 @@ async def _refusal(request: Request, exc: Exception) -> Response:
     with suppress(OSError):  # the system cannot say now who it is
         visitor = await visitor_of(request)
     values = {"heading": _HEADINGS.get(status, "Something is wrong"), "text": text, "status": status}
-    return page(request, "error.html", values, visitor=visitor, status=status)
+    answer = page(request, "error.html", values, visitor=visitor, status=status)
+    if isinstance(exc, HTTPException):
+        answer.headers.update(exc.headers or {})
+    return answer
 
 
 def _told(request: Request, exc: Exception) -> tuple[int, str]:

@@ -9,7 +9,8 @@ import pytest
 
 from greenrun.reports.formats import WRITERS
 from greenrun.store import Store
-from greenrun.web.pages.reports_page import FORMATS
+from greenrun.web.pages import reports_page
+from greenrun.web.pages.reports_page import FORMATS, MOST_AT_ONCE
 from tests.reports.build import NOW, fill, reports_of
 from tests.web.pages import STRANGER, PageWorld, text_of
 
@@ -71,6 +72,23 @@ def test_a_file_is_what_the_command_writes(world: PageWorld, tmp_path: Path) -> 
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     assert 'filename="greenrun-' in answer.headers["content-disposition"]
     assert json.loads(answer.text)
+
+
+def test_more_files_than_a_few_are_not_written_at_once(world: PageWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = f"/reports/file?format=sci&month={month_of(world)}"
+    told: list[tuple[int, str | None]] = []
+
+    def written(*_: object) -> bytes:
+        """While a file is written, somebody else asks for another, up to one too many."""
+        if len(told) < MOST_AT_ONCE:
+            answer = world.get(target, who=ROOT)
+            told.append((answer.status_code, answer.headers.get("retry-after")))
+        return b"{}"
+
+    monkeypatch.setattr(reports_page, "_written", written)
+    assert world.get(target, who=ROOT).status_code == 200
+    assert told == [(503, "10"), (200, None)]
+    assert world.get(target, who=ROOT).status_code == 200
 
 
 def test_the_card_of_the_month_is_made_once_in_a_while(world: PageWorld) -> None:

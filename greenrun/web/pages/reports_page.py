@@ -1,6 +1,7 @@
 """The page of reports: a month's sums and rows, and the same as a file in every format."""
 
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from urllib.parse import urlencode
@@ -10,10 +11,11 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from greenrun.api.identity import Visitor
-from greenrun.api.service import ServiceDep
+from greenrun.api.service import Service, ServiceDep
 from greenrun.api.visibility import reader_of
 from greenrun.core.errors import NotPermitted
 from greenrun.core.formatting import iso_text, period_text
+from greenrun.core.jobs.access import Viewer
 from greenrun.limited_process import run_limited
 from greenrun.reports.formats import AS_SENT, BY, JOB_FORMATS, WRITERS, By
 from greenrun.web.overview_sections import month_start
@@ -32,6 +34,8 @@ FORMATS = {
 }
 _LIMIT_S = 120.0
 _MOST_BYTES = 256 << 20
+MOST_AT_ONCE = 2  # files that are written at the same time, by a process each
+_writing = threading.BoundedSemaphore(MOST_AT_ONCE)
 _SIGN_IN = "Reports are for who is known: run `greenrun web` in a terminal, which opens this page as you."
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -72,10 +76,23 @@ def get_report_file(
         raise NotPermitted(_SIGN_IN)
     if form not in WRITERS:
         raise HTTPException(422, f"There is no format {form[:50]!r}: choose one of {', '.join(WRITERS)}.")
-    now = daemon.now()
-    start, end = _period(month, now)
+    start, end = _period(month, daemon.now())
     rows: By = "job" if form in JOB_FORMATS else by
-    report = daemon.scheduler.reports.report(start, end, rows, now, reader_of(daemon, visitor))
+    if not _writing.acquire(blocking=False):
+        why = f"{MOST_AT_ONCE} reports are being written, which is the most at once. Try again when they are done."
+        raise HTTPException(503, why, {"Retry-After": "10"})
+    try:
+        output = _written(daemon, visitor, form, rows, start, end)
+    finally:
+        _writing.release()
+    ending = {"boamps": "boamps.json", "codecarbon": "codecarbon.csv", "sci": "sci.json"}.get(form, form)
+    name = f"greenrun-{start:%Y-%m}-{rows}.{ending}"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(output, media_type=FORMATS[form][1], headers=headers)
+
+
+def _written(daemon: Service, visitor: Viewer, form: str, rows: By, start: datetime, end: datetime) -> bytes:
+    report = daemon.scheduler.reports.report(start, end, rows, daemon.now(), reader_of(daemon, visitor))
     command = (sys.executable, "-I", "-m", "greenrun.reports.write_report", form)
     done = run_limited(
         command, timeout_s=_LIMIT_S, most_bytes=_MOST_BYTES, given=report.model_dump_json().encode(), nice=10
@@ -83,10 +100,7 @@ def get_report_file(
     if done.trouble or done.code:
         why = done.trouble or f"ended with code {done.code}"
         raise HTTPException(503, f"The report could not be written: the process that does so {why}. Try again.")
-    ending = {"boamps": "boamps.json", "codecarbon": "codecarbon.csv", "sci": "sci.json"}.get(form, form)
-    name = f"greenrun-{start:%Y-%m}-{rows}.{ending}"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(done.output, media_type=FORMATS[form][1], headers=headers)
+    return done.output
 
 
 def _link(form: str, start: datetime, end: datetime, by: str) -> str:
