@@ -12,6 +12,7 @@ from greenrun.core.jobs.access import Access, Viewer, name_for_others
 from greenrun.core.planning.model import Placement
 from greenrun.web.grid_now import AHEAD, GridNow
 from greenrun.web.overview_sections import RunningRow
+from greenrun.web.rendering import visible
 
 MOST_BARS = 300
 _SHORT = timedelta(hours=1)  # a chart of less tells seconds
@@ -137,13 +138,13 @@ def bars_of(windows: Sequence[JobWindow], lanes: Sequence[str]) -> list[Schedule
     bars: list[ScheduleBar] = []
     for row in windows:
         used = row.lanes if row.lanes is not None else _free_lanes(row, taken)
+        on = count_text(row.gpus, "GPU") if row.gpus else "no GPU"
         for lane in used if row.gpus else [CPU_LANE]:
             taken.setdefault(lane, []).append(row)
             bars.append(
                 ScheduleBar(
-                    lane=lane, start=iso_text(row.start), end=iso_text(row.end), kind=row.kind, label=row.label,
-                    text=", ".join(filter(None, (count_text(row.gpus, "GPU") if row.gpus else "no GPU", row.text))),
-                    job=row.job,
+                    lane=lane, start=iso_text(row.start), end=iso_text(row.end), kind=row.kind, job=row.job,
+                    label=visible(row.label), text=visible(f"{on}, {row.text}" if row.text else on),
                 )
             )  # fmt: skip
     return bars

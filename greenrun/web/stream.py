@@ -1,6 +1,7 @@
 """What changes on an open page, as server-sent events: one stream for each page, which ends with the daemon."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from greenrun.core.jobs.access import Viewer
 from greenrun.web.snapshots import PageSnapshot
 
 MOST_STREAMS = 24  # of the 64 connections that the TCP listener has
+MOST_OF_ONE = 16  # of a user, or of all who are not known together: none of them shuts out the others
 LOOK_EVERY = 4  # seconds between two looks at what changed
 SAY_EVERY = 20  # seconds after which a page is told that all is as it was
 LASTS = 60  # seconds; the page then asks again, so that who may see less by now does
@@ -27,15 +29,27 @@ class SnapshotOf(Protocol):
 
 
 class Streams:
-    """Counts the streams that are open, of which there are MOST_STREAMS at most."""
+    """Counts the streams that are open: there are MOST_STREAMS at most, and MOST_OF_ONE of each user."""
 
     def __init__(self) -> None:
-        self.open = 0
+        self._open: Counter[int | None] = Counter()
 
     @property
-    def are_full(self) -> bool:
-        """Whether no other page can be followed now."""
-        return self.open >= MOST_STREAMS
+    def open(self) -> int:
+        """How many are open."""
+        return self._open.total()
+
+    def are_full(self, visitor: Viewer | None) -> bool:
+        """Whether no other page of this visitor can be followed now."""
+        return self.open >= MOST_STREAMS or self._open[_whose(visitor)] >= MOST_OF_ONE
+
+    def begin(self, visitor: Viewer | None) -> None:
+        """Count one more."""
+        self._open[_whose(visitor)] += 1
+
+    def end(self, visitor: Viewer | None) -> None:
+        """Count one less; of whom none is open nothing is kept."""
+        self._open -= Counter({_whose(visitor): 1})
 
     def answer(
         self,
@@ -49,23 +63,27 @@ class Streams:
         Many pages may ask at once, so nothing is awaited between the look at `are_full` and this.
         """
         events = _events(snapshot, visitor, known, is_ending)
-        return _Counted(self, events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        return _Counted(self, visitor, events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
 class _Counted(StreamingResponse):
     """A stream that has its place among those that are open until it has ended, however it ends."""
 
-    def __init__(self, streams: Streams, *args: Any, **more: Any) -> None:
+    def __init__(self, streams: Streams, visitor: Viewer | None, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._streams = streams
-        streams.open += 1
+        self._streams, self._visitor = streams, visitor
+        streams.begin(visitor)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._streams.open -= 1
+            self._streams.end(self._visitor)
+
+
+def _whose(visitor: Viewer | None) -> int | None:
+    return visitor.uid if visitor else None
 
 
 async def _events(

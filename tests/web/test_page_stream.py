@@ -16,6 +16,7 @@ from greenrun.core.jobs.job import State
 from greenrun.core.planning.model import Plan
 from greenrun.web import stream
 from greenrun.web.page_state import PageState
+from greenrun.web.pages import now_page
 from greenrun.web.snapshots import PageSnapshot, Snapshots
 from tests.api.fakes import NOW, placed, stored
 from tests.web.pages import STRANGER, PageWorld, busy
@@ -112,7 +113,8 @@ def test_trouble_with_the_store_is_told_and_ends_the_stream() -> None:
 def test_so_many_pages_are_followed_and_no_more() -> None:
     world = PageWorld()
     state: PageState = world.page.state.page
-    state.streams.open = stream.MOST_STREAMS
+    for uid in range(stream.MOST_STREAMS):
+        state.streams.begin(Viewer(uid=uid, name=""))
     answer = world.get("/page/stream", who=STRANGER)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
 
@@ -120,10 +122,41 @@ def test_so_many_pages_are_followed_and_no_more() -> None:
 def test_pages_that_ask_at_once_are_counted_before_they_are_sent_anything() -> None:
     """Each that is let in has its place at once: of many that ask together no more are let in."""
     streams, before = stream.Streams(), changed()[0]
-    for _ in range(stream.MOST_STREAMS):
-        assert not streams.are_full
-        streams.answer(lambda _, is_followed=False: before, None, "", lambda: False)
-    assert streams.are_full
+    for uid in range(stream.MOST_STREAMS):
+        viewer = Viewer(uid=uid, name="")
+        assert not streams.are_full(viewer)
+        streams.answer(lambda _, is_followed=False: before, viewer, "", lambda: False)
+    assert streams.are_full(None)
+
+
+@pytest.mark.parametrize("visitor", [None, Viewer(uid=41001, name="ada")])
+def test_nobody_shuts_out_the_others_by_following_many_pages(visitor: Viewer | None) -> None:
+    streams = stream.Streams()
+    for _ in range(stream.MOST_OF_ONE):
+        assert not streams.are_full(visitor)
+        streams.begin(visitor)
+    assert streams.are_full(visitor)
+    assert not streams.are_full(Viewer(uid=41002, name="bob"))
+    streams.end(visitor)
+    assert not streams.are_full(visitor)
+
+
+@pytest.mark.parametrize("is_over", ["revoked", "signed out", "expired"])
+def test_a_stream_ends_with_the_session_that_asked_for_it(is_over: str) -> None:
+    world = PageWorld()
+    known = world.page.state.service.entrance.known
+    _, session = known.begin_session(41001, "ada", "127.0.0.1", "browser")
+    visitor = Viewer(uid=41001, name="ada", credential=session)
+    service = world.page.state.service
+    assert now_page.is_known_still(service, visitor)
+    assert now_page.is_known_still(service, None)
+    if is_over == "revoked":
+        known.revoke(session.kind, session.id, uid=41001, by="ada", origin=visitor.origin)
+    elif is_over == "signed out":
+        known.sign_out(session, visitor.origin)
+    else:
+        world.now = session.expires_at
+    assert not now_page.is_known_still(service, visitor)
 
 
 @pytest.mark.parametrize("is_broken", [False, True])

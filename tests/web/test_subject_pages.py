@@ -13,6 +13,7 @@ from greenrun.core.errors import StoreError
 from greenrun.core.jobs.access import AccessRules, Sharing
 from greenrun.core.jobs.job import Event, Run, State
 from greenrun.core.planning.model import Plan
+from greenrun.web.rendering import visible
 from tests.api.fakes import BOB, GPU, HOUR, NOW, forecast, judged, placed, stored
 from tests.web.pages import STRANGER, PageWorld, busy, text_of
 
@@ -197,3 +198,22 @@ def test_totals_of_a_job_are_unknown_where_a_part_is() -> None:
     row = re.search(r'<tr><th scope="row"><a href="/jobs/1">.*?</tr>', world.get("/jobs").text, re.S)
     assert row
     assert "unknown" in row[0]
+
+
+@pytest.mark.parametrize("sign", ["\u202e", "\u2066", "\u200b", "\x1b", "\x9b", "\u2028", "\U000e0041"])
+def test_a_name_that_is_not_seen_as_it_is_turns_nothing_around(sign: str) -> None:
+    """A job without a name is called by its command, which may hold anything: nothing shown acts on it."""
+    world = busy(access=AccessRules(others=Sharing.OPEN))
+    named = f"/bin/a{sign}b<i>"
+    world.store.keep(stored(1, State.RUNNING, name=named), stored(2, name=named), stored(3, name=named))
+    escaped = sign.encode("unicode_escape").decode()
+    for path in ("/", "/jobs", "/jobs/1", "/jobs/2/state"):
+        html = world.get(path).text
+        assert sign not in html, path
+        assert f"a{escaped}b&lt;i&gt;" in html, path
+    assert {bar["label"] for bar in world.get("/page/timeline").json()["bars"]} >= {f"1 /bin/a{escaped}b<i>"}
+
+
+def test_scripts_and_emoji_are_shown_as_they_were_written() -> None:
+    for name in ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f469\u200d\U0001f52c", "na\u00efve\u00a0x"):
+        assert visible(name) == name

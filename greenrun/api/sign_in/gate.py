@@ -34,6 +34,8 @@ _ALWAYS = {
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
     "x-frame-options": "DENY",
+    # of what is no page, as refusals, figures and logs are: pages bring their own
+    "content-security-policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
 _HOW = (
     "In a browser: run `greenrun web` on this machine. For a program: make a token there with `greenrun token create`, "
@@ -138,7 +140,9 @@ class _Look:
             return None
         found = await self._find(CredentialKind.SESSION, session)
         if isinstance(found, Credential) and await self._is_taken(found):
-            return await self._failed("The session", "is another user's of this machine")
+            self.has_stale_cookie = True  # from a page at another port, maybe: with it this browser could never sign in
+            refused = await self._failed("The session", "is another user's of this machine")
+            return refused if self._is_api else None
         if isinstance(found, Credential):
             return Shown(credential=found, address=self._address, csrf_token=csrf_token_of(session))
         self.has_stale_cookie = True

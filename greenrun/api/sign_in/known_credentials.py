@@ -70,6 +70,11 @@ class KnownCredentials:
         found = self._all().get(digest_of(secret))
         return found if found and found.kind is kind and found.expires_at > self._now() else None
 
+    def is_valid(self, credential: Credential) -> bool:
+        """Whether a credential that was found before is there still, and not over."""
+        found = self._all().get(credential.digest)
+        return found is not None and found.expires_at > self._now()
+
     def is_use_news(self, credential: Credential) -> bool:
         """Whether it is not known that a credential was used a moment ago."""
         return credential.last_used_at is None or self._now() - credential.last_used_at >= USE_NOTED_EVERY

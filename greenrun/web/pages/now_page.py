@@ -9,7 +9,8 @@ from fastapi.responses import Response
 
 from greenrun.api.identity import Visitor
 from greenrun.api.problems import problem
-from greenrun.api.service import ServiceDep
+from greenrun.api.service import Service, ServiceDep
+from greenrun.core.jobs.access import Viewer
 from greenrun.web.page_route import PageRoute, page
 from greenrun.web.page_state import PageStateDep
 from greenrun.web.rendering import as_markup, render
@@ -53,13 +54,19 @@ async def get_stream(
 ) -> Response:
     """Follow the first page: each event has what changed since the version that the page names."""
     await run_in_threadpool(state.snapshots.of, visitor)  # a database that cannot be read is told by status
-    if state.streams.are_full:
+    if state.streams.are_full(visitor):
         told = "As many pages are open as this daemon follows. This one asks again; close others that nobody reads."
         busy = problem(503, "too many open pages", told)
         busy.headers["Retry-After"] = "30"
         return busy
 
     def is_ending() -> bool:
-        return daemon.scheduler.health().draining
+        return daemon.scheduler.health().draining or not is_known_still(daemon, visitor)
 
     return state.streams.answer(state.snapshots.of, visitor, last_event_id or seen, is_ending)
+
+
+def is_known_still(daemon: Service, visitor: Viewer | None) -> bool:
+    """Whether what a page showed when it asked is valid still: a session that is over is told nothing more."""
+    shown = visitor.credential if visitor else None
+    return shown is None or daemon.entrance.known.is_valid(shown)

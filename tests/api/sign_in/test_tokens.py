@@ -266,9 +266,18 @@ def test_another_persons_process_has_no_use_of_a_ticket_or_a_cookie(
     browser, ticket = world.browser(), world.ticket()
     monkeypatch.setattr(peer_account, "uid_of_peer", lambda client, server: peer)
     assert browser.get("/v1/jobs").status_code == (401 if is_other else 200)
+    page = browser.get("/docs")  # who was given a cookie by a page at another port is not kept out by it
+    assert (page.status_code, "Max-Age=0" in page.headers.get("set-cookie", "")) == (200, is_other)
     answer = world.over_tcp("GET", f"/sign-in?ticket={ticket}")
     assert answer.status_code == (403 if is_other else 303)
     if is_other:
         monkeypatch.setattr(peer_account, "uid_of_peer", lambda client, server: 41001)
         assert world.over_tcp("GET", f"/sign-in?ticket={ticket}").status_code == 303  # it was not used up
         assert "is another user's of this machine" in str(world.store.credentials.noted)
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/v1/jobs", "/v1/caller", "/healthz", "/metrics", "/docs", "/sign-in"])
+def test_each_answer_tells_the_browser_to_load_nothing(world: TcpWorld, path: str) -> None:
+    for answer in (world.over_tcp("GET", path), world.browser().get(path), world.over_tcp("POST", path)):
+        policy = answer.headers["content-security-policy"]
+        assert {"default-src 'none'", "frame-ancestors 'none'"} <= {part.strip() for part in policy.split(";")}
