@@ -81,7 +81,8 @@ def add_examples(document: dict[str, Any]) -> None:
             bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
             for content in (body.get("content", {}).get("application/json") for body in bodies):
                 if content and content.get("schema"):
-                    content["example"] = _example(content["schema"], schemas, "", 0)
+                    name = content["schema"].get("title", "").lower()  # of a body that is a single field: `changes`
+                    content["example"] = _example(content["schema"], schemas, name, 0)
 
 
 def _example(schema: Mapping[str, Any], schemas: Mapping[str, Any], name: str, depth: int) -> Any:

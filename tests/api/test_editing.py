@@ -250,3 +250,11 @@ def test_a_dry_run_says_what_a_job_would_be_or_what_is_wrong_and_changes_nothing
     world.scheduler.tried = InvalidJob("few", [InputProblem(field="gpus", message="too many")])
     assert errors(world.ask("POST", path, json={"ids": [1], "changes": {"gpus": 9}})) == {"gpus": "too many"}
     assert (world.store.kept[1], world.scheduler.wakes) == (stored(1, state), 0)
+
+
+def test_the_example_of_an_edit_is_accepted(world: World) -> None:
+    world.submit()
+    operation = world.ask("GET", "/openapi.json").json()["paths"]["/v1/jobs/{job_id}/edit"]["post"]
+    example = operation["requestBody"]["content"]["application/json"]["example"]
+    answer = world.ask("POST", "/v1/jobs/1/edit", json=example)
+    assert (answer.status_code, answer.json()["priority"]) == (200, example["priority"])

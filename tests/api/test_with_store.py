@@ -149,3 +149,59 @@ def test_events_are_listed_from_a_time_or_behind_another_one(tmp_path: Path) -> 
         assert world.ask("GET", "/v1/events", params={"since": "yesterday"}).status_code == 422
         last = world.ask("GET", "/v1/events", params={"after": 4}).json()[0]
         assert (last["kind"], last["job"], last["detail"]) == ("daemon_started", None, {"version": "1"})
+
+
+def paged(world: World, path: str, **params: Any) -> list[int]:
+    """Return the ids on the pages of a list, page by page, following `Link` to the end."""
+    answer = world.ask("GET", path, params=params)
+    found = [row["id"] for row in answer.json()]
+    while "next" in answer.links:
+        answer = world.ask("GET", answer.links["next"]["url"])
+        assert answer.status_code == 200
+        found += [row["id"] for row in answer.json()]
+        assert len(found) < 50
+    return found
+
+
+def test_pages_of_jobs_and_events_have_each_row_once_under_every_filter(lasting: World, store: Store) -> None:
+    for number in range(7):
+        lasting.submit(project="vision" if number % 2 else "speech")
+    lasting.ask("POST", "/v1/jobs/4/cancel")
+    user = lasting.ask("GET", "/v1/jobs/1").json()["user"]
+    for filters, wanted in (({}, 7), ({"project": "vision"}, 3), ({"state": "queued"}, 7), ({"user": user}, 7)):
+        found = paged(lasting, "/v1/jobs", limit=2, **filters)
+        assert len(found) == wanted == len(set(found))
+        assert set(found) == {row["id"] for row in lasting.ask("GET", "/v1/jobs", params=filters).json()}
+    for filters in ({}, {"job": 4}, {"job": [1, 4]}):
+        found = paged(lasting, "/v1/events", limit=1, **filters)
+        assert found == [row["id"] for row in lasting.ask("GET", "/v1/events", params=filters).json()][::-1]
+
+
+def test_pages_of_the_ledger_have_each_slice_once_where_several_began_at_once(lasting: World, store: Store) -> None:
+    lasting.submit()
+    run = store.runs.claim(1, [GPU.id], reason=because(ReasonCode.ASKED_NOW), now=NOW)
+    assert run is not None
+    store.runs.confirm(run.id, started_at=NOW, log="/tmp/log", now=NOW)
+    for minute in (2, 0, 1):  # booked in another order than that of time
+        start, end = NOW + timedelta(minutes=minute), NOW + timedelta(minutes=minute + 1)
+        for component in (Component.GPU, Component.CPU, Component.DRAM):
+            piece = Slice(
+                device=f"{component}-{GPU.id}",
+                component=component,
+                run_id=run.id,
+                start=start,
+                end=end,
+                energy_j=1.0,
+                quality=Quality.MEASURED,
+            )
+            entry = Entry(slice=piece, pue=1.0, booked=Priced(intensity_g_per_kwh=100.0, emissions_g=1.0))
+            store.books.append_slices([entry], [], now=NOW + HOUR)
+    whole = [entry.id for entry in store.books.entries()]
+    assert len(whole) == 9 == len(set(whole))
+    for job_id, limit in ((None, 2), (1, 2), (None, 4), (1, 1)):
+        before: int | None = None
+        found: list[int | None] = []
+        while page := store.books.entries(job_id=job_id, limit=limit, before=before):
+            found[:0] = [entry.id for entry in page]
+            before = page[0].id
+        assert found == whole
