@@ -147,9 +147,12 @@ class GroupedTimeline(Timeline):
         """Tell for each start whether `units` and `mw` are free over `[start, start + duration_s)`."""
         if units > self.units or not len(starts_s):
             return np.zeros(len(starts_s), bool)
-        fits = self._is_clear(Timeline._blocked_units(self, units), starts_s, duration_s)
-        if mw and self.power is not None:
-            fits &= self._is_clear(self.power.blocked(mw), starts_s, duration_s)
+        fits = np.ones(len(starts_s), bool)
+        for blocked in self._blocked_of_all(units, mw):
+            fits &= self._is_clear(blocked, starts_s, duration_s)
+        if units == 1:
+            parts = (part.fits(starts_s, duration_s, 1) for part in self._parts)
+            return np.asarray(fits & np.logical_or.reduce(list(parts)))
         free = np.zeros(len(starts_s), dtype=np.int64)
         for part in self._parts:
             for each in range(1, min(units, part.units) + 1):
@@ -159,36 +162,48 @@ class GroupedTimeline(Timeline):
     @staticmethod
     def _is_clear(blocked: Blocked, starts_s: Floats, duration_s: float) -> np.ndarray:
         begins, ends = blocked
+        if not len(begins):
+            return np.ones(len(starts_s), bool)
         following = ends.searchsorted(starts_s + EPSILON_S, side="right")
         return np.asarray(np.append(begins, np.inf)[following] >= starts_s + (duration_s - EPSILON_S))
 
     def starts(self, starts_s: Floats, duration_s: float, units: int, mw: int = 0) -> tuple[NDArray[np.bool_], Floats]:
         """Tell for each start whether it fits, and return, in order, the starts that fit right beside what is taken."""
-        edges = self._all_edges_s(mw)
-        beside_s = np.unique(np.concatenate((edges, edges - duration_s)))
-        beside_s = beside_s[self.fits(beside_s, duration_s, units, mw)]
-        return np.asarray(self.fits(starts_s, duration_s, units, mw), dtype=bool), beside_s
+        begins, ends = self._borders_s(units, mw)
+        beside_s = np.unique(np.concatenate((ends, begins - duration_s)))
+        fits = self.fits(np.concatenate((starts_s, beside_s)), duration_s, units, mw)
+        return fits[: len(starts_s)], beside_s[fits[len(starts_s) :]]
 
     def first_fit(self, earliest_s: float, duration_s: float, units: int, mw: int = 0) -> float | None:
         """Return the earliest start at or after `earliest_s` that fits; None when there never are that many units."""
         if units > self.units:
             return None
-        edges = self._all_edges_s(mw)
-        starts_s = np.concatenate(([earliest_s], np.sort(edges[edges > earliest_s])))
+        _, ends = self._borders_s(units, mw)
+        starts_s = np.concatenate(([earliest_s], np.sort(ends[ends > earliest_s])))
         found = self.fits(starts_s, duration_s, units, mw).nonzero()[0]
         return float(starts_s[found[0]] if len(found) else starts_s[-1])
 
     def last_fit(self, earliest_s: float, latest_s: float, duration_s: float, units: int, mw: int = 0) -> float | None:
         """Return the latest start from `earliest_s` to `latest_s` that fits; None when there is none."""
-        starts_s = np.append(self._all_edges_s(mw) - duration_s, latest_s)
+        begins, _ = self._borders_s(units, mw)
+        starts_s = np.append(begins - duration_s, latest_s)
         starts_s = np.sort(starts_s[(starts_s >= earliest_s) & (starts_s <= latest_s)])
         fitting = starts_s[self.fits(starts_s, duration_s, units, mw)]
         return float(fitting[-1]) if len(fitting) else None
 
-    def _all_edges_s(self, mw: int) -> Floats:
-        if not mw or self.power is None:
-            return self._edges_s()
-        return np.concatenate((self._edges_s(), *self.power.blocked(mw)))
+    def _blocked_of_all(self, units: int, mw: int) -> list[Blocked]:
+        """Return when as many are not free of the whole, and as much power."""
+        power = [self.power.blocked(mw)] if mw and self.power is not None else []
+        return [Timeline._blocked_units(self, units), *power]
+
+    def _borders_s(self, units: int, mw: int) -> Blocked:
+        """Return where anything begins, and where anything ends, that keeps `units` and `mw` from being free.
+
+        What else changes, changes nothing for them: in long queues that is most of it.
+        """
+        every = self._blocked_of_all(units, mw)
+        every += [part.blocked(each) for part in self._parts for each in range(1, min(units, part.units) + 1)]
+        return np.concatenate([begins for begins, _ in every]), np.concatenate([ends for _, ends in every])
 
 
 def timeline_of(
