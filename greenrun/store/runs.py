@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from greenrun.core.energy.gpu_parts import weight_of
@@ -57,15 +57,11 @@ class RunRepository(RunTransitions):
 
         Runs without GPUs are left out.
         """
-        ended = RUNS.c.ended_at >= since
-        query = (
-            select(RUNS, JOBS.c.user, JOBS.c.project)
-            .join(JOBS)
-            .where(ended, or_(RUNS.c.id > after, RUNS.c.id.in_(among)))
-            .order_by(RUNS.c.id)
-        )
+        columns = select(RUNS, JOBS.c.user, JOBS.c.project).join(JOBS).where(RUNS.c.ended_at >= since)
+        later = columns.where(RUNS.c.id > after)  # apart from the others: of both at once SQLite reads every run
+        named = [columns.where(RUNS.c.id <= after, RUNS.c.id.in_(among))] if among else []
         with self._database.read() as session:
-            rows = session.execute(query).all()
+            rows = [row for query in (*named, later) for row in session.execute(query.order_by(RUNS.c.id))]
         return [
             GpuTime(
                 run_id=row.id,

@@ -153,6 +153,27 @@ def test_charges_are_what_the_ledger_has_settled(store: Store) -> None:
         scene.restart()
 
 
+@pytest.mark.parametrize("looks", [0, 1], ids=["never seen", "seen"])
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside one that goes on"])
+def test_runs_are_charged_that_start_and_end_between_two_looks(store: Store, looks: int, *, beside: bool) -> None:
+    """Once, whether or not anything else starts or ends, and the same as after a restart."""
+    scene = Scene(store, of_project(most={Measure.GPU_HOURS: 100.0}))
+    scene.submit(0.5, start_now=True)
+    scene.run(T0 + HOUR)
+    if beside:
+        scene.submit(9, project="nlp", start_now=True)
+        scene.engine.tick(scene.world.now)
+    for _ in range(5):
+        scene.submit(0.1, start_now=True)
+        for _ in range(looks + 1):
+            scene.engine.tick(scene.world.now)
+        scene.world.now += 10 * MINUTE
+        scene.engine.tick(scene.world.now)
+    assert scene.used(Measure.GPU_HOURS) == pytest.approx(1.0)
+    scene.restart()
+    assert scene.used(Measure.GPU_HOURS) == pytest.approx(1.0)
+
+
 def test_what_runs_over_the_end_of_a_month_is_charged_to_both(store: Store) -> None:
     """To each what was used in it; and a job longer than a period waits for none."""
     budgets = of_project(most={Measure.GPU_HOURS: 800.0, Measure.KWH: 1e6})

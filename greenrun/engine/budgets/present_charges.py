@@ -135,15 +135,15 @@ class PresentCharges:
 
     def _read_runs(self, live: Sequence[tuple[Run, Job]]) -> None:
         """Take in the runs that have ended since the last look."""
-        alive = frozenset(run.id for run, _ in live)
-        if self._since is not None and (alive != self._alive or not self._last_run):
-            gone = self._alive - alive
-            new = self._runs.gpu_time(after=self._last_run, among=gone, since=self._since)
-            for row in new:
-                self._add_ended(row)
-            self._last_run = max((self._last_run, *alive, *(row.run_id for row in new)))
-            self._alive = alive
-            self.accounts |= self._ran
+        if self._since is None:
+            return
+        alive = frozenset(run.id for run, _ in live)  # the same as before tells nothing: one may have come and gone
+        new = self._runs.gpu_time(after=self._last_run, among=self._alive - alive, since=self._since)
+        for row in new:
+            self._add_ended(row)
+        self._last_run = max((self._last_run, *alive, *(row.run_id for row in new)))
+        self._alive = alive
+        self.accounts |= self._ran
 
     def _add_ended(self, row: GpuTime) -> None:
         """Add a run that has ended to the sums: there may be thousands in a period, so none is looked at twice."""
