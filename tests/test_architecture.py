@@ -258,6 +258,18 @@ def test_a_daemon_that_shows_no_page_does_not_hold_what_makes_pages() -> None:
     assert done.stdout == "[]\n"
 
 
+# what is found at a glance
+
+MOST_MODULES = 20
+
+
+def test_no_folder_has_more_modules_than_one_can_look_over() -> None:
+    """Migrations alone are as many as there have been."""
+    folders = [folder for folder in (ROOT / "greenrun").rglob("*") if folder.is_dir() and folder.name != "versions"]
+    counts = {str(folder.relative_to(ROOT)): len(list(folder.glob("*.py"))) for folder in folders}
+    assert {folder: count for folder, count in counts.items() if count > MOST_MODULES} == {}
+
+
 # one name for one thing
 
 SAME_CLASS = {

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute
 
 from greenrun.api import problems
-from greenrun.api.examples import add_examples
+from greenrun.api.description.examples import add_examples
 from greenrun.api.identity import learn_own_names
 from greenrun.api.ports import ApiStore
 from greenrun.api.routes import (

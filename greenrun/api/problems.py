@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from greenrun.api.entity_tags import declare_tag, has_tag
+from greenrun.api.reading.entity_tags import declare_tag, has_tag
 from greenrun.core.errors import (
     AmbiguousJob,
     CredentialNotFound,

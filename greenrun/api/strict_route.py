@@ -13,7 +13,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from greenrun.api.entity_tags import unless_known
+from greenrun.api.reading.entity_tags import unless_known
 
 _MOST_SHOWN = 100  # characters of a name that a client made up
 

@@ -113,7 +113,7 @@ def simulate(
     """
     from time import perf_counter
 
-    from greenrun.cli.simulate_inputs import SimulateOptions, read
+    from greenrun.cli.simulation.simulate_inputs import SimulateOptions, read
     from greenrun.simulation.compare import compare
 
     began_s = perf_counter()

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from greenrun.api.paging import cursor_of
+from greenrun.api.reading.paging import cursor_of
 from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.trail import EventKind, NewEvent
 from greenrun.executors.log_file import Log, parts

@@ -6,13 +6,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from greenrun.api.following import WaitS, look_until
 from greenrun.api.identity import Caller
 from greenrun.api.job_models import EventOut
 from greenrun.api.job_request import Word
 from greenrun.api.json_types import RequestInstant
-from greenrun.api.paging import Cursor, next_page
 from greenrun.api.problems import refusals
+from greenrun.api.reading.following import WaitS, look_until
+from greenrun.api.reading.paging import Cursor, next_page
 from greenrun.api.service import ServiceDep
 from greenrun.api.strict_route import StrictRoute
 from greenrun.api.visibility import audience, seen_events

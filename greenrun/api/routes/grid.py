@@ -25,8 +25,8 @@ from greenrun.api.grid_models import (
 )
 from greenrun.api.identity import Caller
 from greenrun.api.job_models import PlannedPowerOut, PlanOut, SitePowerOut
-from greenrun.api.paging import Cursor, next_page
 from greenrun.api.problems import refusals
+from greenrun.api.reading.paging import Cursor, next_page
 from greenrun.api.service import Service, ServiceDep, ServiceSettings
 from greenrun.api.strict_route import StrictRoute
 from greenrun.api.visibility import readable_jobs, seen_plan

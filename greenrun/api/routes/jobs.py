@@ -21,9 +21,9 @@ from greenrun.api.orders import (
     order_jobs,
     select_ids,
 )
-from greenrun.api.paging import Cursor, next_page
 from greenrun.api.power_limits.limit_sentences import limit_sentences
 from greenrun.api.problems import refusals
+from greenrun.api.reading.paging import Cursor, next_page
 from greenrun.api.routes.explanation import gpu_sentences, sentences
 from greenrun.api.service import ServiceDep
 from greenrun.api.strict_route import StrictRoute

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
-from greenrun.api.reference_page import HEADERS, TEMPLATES, reference_page
+from greenrun.api.description.reference_page import HEADERS, TEMPLATES, reference_page
 
 router = APIRouter(include_in_schema=False)
 

@@ -10,12 +10,12 @@ from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from greenrun.api.as_user import look_as
-from greenrun.api.following import WaitS, look_until
 from greenrun.api.identity import Caller
 from greenrun.api.problems import ProblemOut, refusals
+from greenrun.api.reading.following import WaitS, look_until
+from greenrun.api.reading.stored_log import ReadLog, read_log
 from greenrun.api.routes.jobs import JobId
 from greenrun.api.service import Service, ServiceDep
-from greenrun.api.stored_log import ReadLog, read_log
 from greenrun.api.strict_route import StrictRoute
 from greenrun.core.errors import JobNotFound
 from greenrun.core.jobs.access import Viewer

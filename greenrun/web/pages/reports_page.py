@@ -93,7 +93,7 @@ def get_report_file(
 
 def _written(daemon: Service, visitor: Viewer, form: str, rows: By, start: datetime, end: datetime) -> bytes:
     report = daemon.scheduler.reports.report(start, end, rows, daemon.now(), reader_of(daemon, visitor))
-    command = (sys.executable, "-I", "-m", "greenrun.reports.write_report", form)
+    command = (sys.executable, "-I", "-m", "greenrun.reports.exports.write_report", form)
     done = run_limited(
         command, timeout_s=_LIMIT_S, most_bytes=_MOST_BYTES, given=report.model_dump_json().encode(), nice=10
     )

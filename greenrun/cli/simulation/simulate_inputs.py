@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from greenrun.cli.output import page_problems
-from greenrun.cli.simulate_site import SiteLimits, read_site
+from greenrun.cli.simulation.simulate_site import SiteLimits, read_site
 from greenrun.clock import utc_now
 from greenrun.config import load_config
 from greenrun.config.site_power_cap import parse_watts
