@@ -19,6 +19,7 @@ from greenrun.core.carbon.intensity import Kind, Series, SeriesId, Signal, Slot
 from greenrun.core.energy.ledger import Entry, Priced, Stage, Total
 from greenrun.core.energy.merging import AGED_AFTER
 from greenrun.core.energy.model import Component, Mark, Quality
+from greenrun.core.errors import InvalidInput
 from greenrun.core.jobs.job import Run
 from greenrun.engine.baselines import BaselineComparison
 from greenrun.store import Store
@@ -322,3 +323,14 @@ def test_a_database_without_the_columns_gets_them_and_keeps_its_figures(path: Pa
         merge_all(store)
         assert len(store.books.entries()) == 2
         assert differences(before, by_keys(store.archive.period(NOW, LATER).parts)) == []
+
+
+def test_a_page_that_began_among_slices_that_are_merged_since_is_refused(store: Store) -> None:
+    """Else the pages would end there as if that were all, or tell a part of the energy again."""
+    final(store)
+    latest = store.books.entries(limit=100)
+    assert store.books.entries(limit=1, before=latest[0].id) != []
+    merge_all(store)
+    with pytest.raises(InvalidInput) as refused:
+        store.books.entries(before=latest[0].id)
+    assert [(row.field, "begin again" in row.message) for row in refused.value.problems] == [("cursor", True)]

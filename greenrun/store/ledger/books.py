@@ -15,7 +15,7 @@ from greenrun.core.carbon.intensity import SeriesId
 from greenrun.core.energy.ledger import UNPRICED, Entry, Priced, Stage, Total, UnsettledSlice
 from greenrun.core.energy.merging import WITHIN
 from greenrun.core.energy.model import Mark, Quality, Slice
-from greenrun.core.errors import StoreError
+from greenrun.core.errors import InputProblem, InvalidInput, StoreError
 from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.job import Run
 from greenrun.store.columns import among, among_listed, listed
@@ -51,6 +51,7 @@ _UNSETTLED = {
     .limit(bindparam("most", type_=Integer))
     for stage, waiting in WAITING.items()
 }
+_MERGED_SINCE = InputProblem(field="cursor", message="slices before it have been merged since: begin again without it")
 _EVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -157,14 +158,19 @@ class BookRepository:
         return self._running.of(run_ids)
 
     def entries(self, *, job_id: int | None = None, limit: int = 1000, before: int | None = None) -> Sequence[Entry]:
-        """Return ledger entries in time order, the latest `limit` of them, or of those before the entry of this id."""
+        """Return ledger entries in time order, the latest `limit` of them, or of those before the entry of this id.
+
+        Raise InvalidInput where that entry is gone: with others it was merged into one that may have been told in part.
+        """
         query = select(SLICES.c.id).order_by(SLICES.c.started_at.desc(), SLICES.c.id.desc()).limit(limit)
         if job_id is not None:
             query = query.where(SLICES.c.run_id.in_(select(RUNS.c.id).where(RUNS.c.job_id == job_id)))
-        if before is not None:
-            began = select(SLICES.c.started_at).where(SLICES.c.id == before).scalar_subquery()
-            query = query.where(tuple_(SLICES.c.started_at, SLICES.c.id) < tuple_(began, before))
         with self._database.read() as session:
+            if before is not None:
+                began = session.scalar(select(SLICES.c.started_at).where(SLICES.c.id == before))
+                if began is None:
+                    raise InvalidInput("This page of the ledger is gone.", [_MERGED_SINCE])
+                query = query.where(tuple_(SLICES.c.started_at, SLICES.c.id) < (began, before))
             return _entries(session, session.scalars(query).all())
 
     def slices_since(self, since: datetime) -> Sequence[Slice]:
