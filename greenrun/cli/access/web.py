@@ -2,12 +2,16 @@
 
 import os
 import sys
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
 
 from greenrun.cli.command import Command, LocalError
 from greenrun.cli.options import connect, daemon_options, print_json, user_name
+
+if TYPE_CHECKING:
+    from greenrun.client.api_client import Answer
 
 _OFF = (
     'the daemon serves no page: [api] metrics is "" in its settings; set it to 127.0.0.1:9753, '
@@ -33,7 +37,7 @@ def web(ctx: click.Context, only_print: bool, as_json: bool, socket: str | None,
     if not ticket["addresses"]:
         raise LocalError(_OFF)
     base = str(ticket["addresses"][0])
-    address = f"{base}/sign-in?ticket={ticket['ticket']}"
+    address = sign_in_address(ticket)
     if as_json:
         print_json({"address": address, "expires_at": ticket["expires_at"]})
         return
@@ -45,6 +49,11 @@ def web(ctx: click.Context, only_print: bool, as_json: bool, socket: str | None,
     _tell("it opens once, within a minute, and signs a browser in for 12 hours")
     if is_far:
         _tell(f"from another machine, first: {_forwarding(base)}")
+
+
+def sign_in_address(ticket: "Answer") -> str:
+    """Return the address that a ticket opens, where the page is served."""
+    return f"{ticket['addresses'][0]}/sign-in?ticket={ticket['ticket']}"
 
 
 def _is_opened(address: str) -> bool:

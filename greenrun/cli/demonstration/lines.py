@@ -14,14 +14,15 @@ Answer = Mapping[str, Any]
 class Lines:
     """Prints what has changed since the previous view."""
 
-    def __init__(self, metrics_url: str) -> None:
-        self._metrics_url = metrics_url
+    def __init__(self, page_url: str, metrics_url: str) -> None:
+        self._page_url, self._metrics_url = page_url, metrics_url
         self._printed: dict[int, str] = {}
 
     def __enter__(self) -> "Lines":
         hour = f"{3600 / SPEED:g} s"
         print("greenrun demo: a real daemon and real processes on a SYNTHETIC grid and EMULATED GPUs.")
         print(f"A day of the grid takes a minute, an hour {hour}; the times below are the grid's own.")
+        print(f"Watch it in a browser, which this opens once: {self._page_url}")
         print(f"While it runs, its metrics are at {self._metrics_url}", end="\n\n", flush=True)
         return self
 

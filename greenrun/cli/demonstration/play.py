@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from greenrun.charts.terminal import Step
+from greenrun.cli.access.web import sign_in_address
 from greenrun.cli.command import FAILED, OK, Command, LocalError
 from greenrun.cli.demonstration.baseline import account
 from greenrun.cli.demonstration.lines import Lines
@@ -59,8 +60,9 @@ def play(*, keep: bool, plain: bool) -> int:
 
 
 def _play(sandbox: Sandbox, began_s: float, *, plain: bool) -> int:
-    observer = Observer(sandbox)
-    with _display(sandbox, plain=plain) as display:
+    page_url = sign_in_address(sandbox.client.ticket())
+    observer = Observer(sandbox, page_url)
+    with _display(sandbox, page_url, plain=plain) as display:
         for demo_job in DEMO_JOBS:
             sandbox.client.submit(demo_job.request(utc_now(), sandbox.folder))
             display.show(observer.look())
@@ -71,23 +73,23 @@ def _play(sandbox: Sandbox, began_s: float, *, plain: bool) -> int:
     return _account(sandbox, observer, view, began_s)
 
 
-def _display(sandbox: Sandbox, *, plain: bool) -> "Lines | Screen":
+def _display(sandbox: Sandbox, page_url: str, *, plain: bool) -> "Lines | Screen":
     if plain:
-        return Lines(sandbox.metrics_url)
+        return Lines(page_url, sandbox.metrics_url)
     from rich.console import Console
 
     from greenrun.cli.demonstration.screen import Screen, can_draw
 
     console = Console()
-    return Screen(console) if can_draw(console) else Lines(sandbox.metrics_url)
+    return Screen(console) if can_draw(console) else Lines(page_url, sandbox.metrics_url)
 
 
 class Observer:
     """Observes the daemon through its API, and remembers past hours of the grid and the reasons for starts."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, page_url: str) -> None:
         self._client = sandbox.client
-        self._metrics_url = sandbox.metrics_url
+        self._page_url = page_url
         self._gpus = [device["id"] for device in sandbox.client.devices() if device["kind"] == "gpu"]
         self._steps: dict[datetime, Step] = {}
         self._why: dict[int, dict[str, Any]] = {}
@@ -107,7 +109,7 @@ class Observer:
             steps=list(self._steps.values()),
             gpus=self._gpus,
             replay=self.replay,
-            metrics_url=self._metrics_url,
+            page_url=self._page_url,
             why=dict(self._why),
         )
 
@@ -151,7 +153,7 @@ def _blame(failed: Sequence[str], late: Sequence[str]) -> str:
 
 def _gone(sandbox: Sandbox) -> str:
     return (
-        f"\nIts metrics were at {sandbox.metrics_url} and go now, with the daemon;\n"
+        f"\nIts page and its metrics ({sandbox.metrics_url}) go now, with the daemon;\n"
         "`greenrun demo --keep` leaves it running."
     )
 
@@ -164,6 +166,7 @@ The daemon (process {sandbox.pid}) runs on in {sandbox.folder}. Look at it:
   export GREENRUN_SOCKET={socket}
   greenrun list --all
   greenrun explain 5
+  greenrun web --print
   greenrun submit --duration 5s -- sleep 5
   curl {sandbox.metrics_url}
 and stop it, which removes all of it:

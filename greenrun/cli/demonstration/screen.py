@@ -65,7 +65,7 @@ def frame(view: View, width: int, height: int) -> RenderableType:
         *_chart(view, columns, chart), *blank,
         *_gantt(view, columns), *blank,
         _table(view, width), *blank,
-        *([Text(f"metrics: {view.metrics_url}", style="dim")] if tall else []),
+        *([Text(f"in a browser, once: {view.page_url}", style="dim")] if tall else []),
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ class View:
     steps: Sequence[Step]
     gpus: Sequence[str]
     replay: Replay
-    metrics_url: str
+    page_url: str
     why: Mapping[int, Answer] = field(default_factory=dict)
 
     @property

@@ -189,7 +189,7 @@ def view(*jobs: dict[str, Any], now_s: float = 5) -> View:
     replay = Replay(trace=synthetic_trace(START, 2, SEED), began=NOW, speed=SPEED)
     return View(
         now=NOW + timedelta(seconds=now_s), began=NOW, jobs=jobs, steps=replay.on_the_wall(),
-        gpus=["E-0", "E-1", "E-2", "E-3"], replay=replay, metrics_url="http://127.0.0.1:1/metrics",
+        gpus=["E-0", "E-1", "E-2", "E-3"], replay=replay, page_url="http://127.0.0.1:1/sign-in?ticket=t",
         why={1: {"code": "due", "text": "its planned window has come"}},
     )  # fmt: skip
 
