@@ -1,13 +1,13 @@
 """Runs each policy on one case and sets side by side what it comes to, with the bound that none can pass."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 from greenrun.core.carbon.intensity import Series
-from greenrun.core.formatting import iso_text
+from greenrun.core.formatting import count_text, iso_text
 from greenrun.core.planning.capacity import power_left
 from greenrun.core.planning.gpu_timelines.timeline import Timeline
 from greenrun.core.planning.power_cap.site_power import MOST_AHEAD, whole_mw
@@ -29,7 +29,7 @@ class Figures:
 
     `earliest_start_g` is what the same runs would have emitted at the earliest start on the same GPUs, the baseline of
     reports. `mean_delay_s` is how much later jobs ended than if they had started at once. `undone` counts the jobs that
-    did not run to their end, which are neither late nor delayed.
+    did not run to their end: all else is of the others, whatever these did run before they were suspended.
     """
 
     emissions_g: float | None
@@ -44,7 +44,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserFigures:
-    """What a schedule comes to for one user; `gpu_hours` is how long GPUs ran their jobs, `undone` as of `Figures`."""
+    """What a schedule comes to for one user; `gpu_hours` is how long GPUs ran their jobs, all as of `Figures`."""
 
     jobs: int
     gpu_hours: float
@@ -63,7 +63,7 @@ def by_user(schedule: Schedule, jobs: Sequence[Arrival]) -> dict[str, UserFigure
 
 def _of_user(schedule: Schedule, jobs: Sequence[Arrival], rows: Sequence[int]) -> UserFigures:
     done = [(schedule.pieces[row], jobs[row]) for row in rows if row not in schedule.undone]
-    seconds = ((end_s - start_s) * jobs[row].gpus for row in rows for start_s, end_s in schedule.pieces[row])
+    seconds = ((end_s - start_s) * job.gpus for pieces, job in done for start_s, end_s in pieces)
     return UserFigures(
         jobs=len(rows),
         gpu_hours=sum(seconds) / HOUR_S,
@@ -84,14 +84,15 @@ def figures(
     rows = zip(schedule.pieces, jobs, strict=True)
     done = [each for row, each in enumerate(rows) if row not in schedule.undone]
     delays_s = [_delay_s(pieces, job) for pieces, job in done]
+    ran = schedule.of_done()
     return Figures(
-        emissions_g=_emissions_g(schedule, jobs, measured, range(len(jobs))),
-        earliest_start_g=earliest_start_g(schedule, jobs, measured, gpus, restart_cost),
+        emissions_g=_emissions_g(ran, jobs, measured, range(len(jobs))),
+        earliest_start_g=earliest_start_g(ran, jobs, measured, gpus, restart_cost),
         late=sum(is_late(pieces, job) for pieces, job in done),
         mean_delay_s=sum(delays_s) / len(delays_s) if delays_s else 0.0,
-        checkpoints=sum(len(merged(pieces)) - 1 for pieces in schedule.pieces if pieces),
-        peak_gpus=peak_gpus(schedule, jobs),
-        peak_w=peak_w(schedule, jobs),
+        checkpoints=sum(len(merged(pieces)) - 1 for pieces in ran.pieces if pieces),
+        peak_gpus=peak_gpus(ran, jobs),
+        peak_w=peak_w(ran, jobs),
         undone=len(schedule.undone),
     )
 
@@ -132,17 +133,14 @@ def compare(case: Case, policies: Sequence[Policy], *, told: Told | None = None)
     jobs, at_once = case.jobs, [start_at_once(job) for job in case.jobs]
     base = Schedule.whole(dispatch(jobs, at_once, case.gpus, _power(case), _unreserved(case)), jobs)
     schedules = {policy.name: _schedule(case, policy, told) for policy in policies}
-    if told is not None:
-        told("bound", 0)
     judged = partial(figures, jobs=jobs, measured=case.measured, gpus=case.gpus, restart_cost=case.restart_cost)
     told_of = {name: judged(schedule) for name, schedule in schedules.items()}
     at_once_figures = judged(base)
-    is_feasible = not all(each.late or each.undone for each in (at_once_figures, *told_of.values()))
     return Comparison(
         figures=told_of,
         schedules=schedules,
         at_once=at_once_figures,
-        bound=hindsight_bound(jobs, case.gpus, case.measured, feasible=is_feasible),
+        bound=_bound(case, schedules, (at_once_figures, *told_of.values()), told),
         same_at_once_g={
             name: _emissions_g(base, jobs, case.measured, set(range(len(jobs))) - own.undone.keys())
             for name, own in schedules.items()
@@ -200,6 +198,31 @@ def _schedule(case: Case, policy: Policy, told: Told | None) -> Schedule:
     choose = policy.rule(forecast_view(case))
     wanted_s = [choose(job) for job in case.jobs]
     return Schedule.whole(dispatch(case.jobs, wanted_s, case.gpus, _power(case), _unreserved(case)), case.jobs)
+
+
+def _bound(
+    case: Case, schedules: Mapping[str, Schedule], known: Sequence[Figures], told: Told | None
+) -> HindsightBound:
+    """Return what none of these can undercut: all jobs at full power, so that a schedule of less has no such bound."""
+    if why := " and ".join(_less_than_all(case.jobs, schedules)):
+        return HindsightBound(grams=None, why_none=f"it is for all jobs at full power, and {why}")
+    if told is not None:
+        told("bound", 0)
+    is_feasible = not all(each.late for each in known)
+    return hindsight_bound(case.jobs, case.gpus, case.measured, feasible=is_feasible)
+
+
+def _less_than_all(jobs: Sequence[Arrival], schedules: Mapping[str, Schedule]) -> Iterator[str]:
+    """Yield in which ways schedules came to less than all jobs at full power."""
+    for name, own in schedules.items():
+        if own.undone:
+            yield f"{name} left {count_text(len(own.undone), 'job')} undone"
+        if lowered := sum(_is_lowered(powers_w, jobs[row]) for row, powers_w in own.powers_w.items()):
+            yield f"under {name} power limits lowered what {count_text(lowered, 'job')} drew"
+
+
+def _is_lowered(powers_w: Sequence[float], job: Arrival) -> bool:
+    return any(whole_mw(power_w) < whole_mw(job.power_w) for power_w in powers_w)
 
 
 def _power(case: Case) -> Timeline | None:

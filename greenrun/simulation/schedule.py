@@ -1,7 +1,7 @@
 """When each job ran, and what can be read off that: lateness, GPUs in use at once, and a file for others to check."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import pairwise
 
@@ -30,6 +30,14 @@ class Schedule:
         """The schedule in which each job runs in one piece from its start on."""
         rows = zip(starts_s, jobs, strict=True)
         return cls(pieces=tuple(((start_s, start_s + job.duration_s),) for start_s, job in rows))
+
+    def of_done(self) -> "Schedule":
+        """Return the schedule as if what is undone had not run at all."""
+        if not self.undone:
+            return self
+        pieces = tuple(() if row in self.undone else each for row, each in enumerate(self.pieces))
+        powers_w = {row: each for row, each in self.powers_w.items() if row not in self.undone}
+        return replace(self, pieces=pieces, powers_w=powers_w)
 
     def drawn(self, jobs: Sequence[Arrival]) -> Iterator[list[tuple[Piece, float]]]:
         """Yield the pieces of each of these jobs, with the watts that it drew in them."""

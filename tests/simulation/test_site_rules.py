@@ -77,6 +77,30 @@ def test_jobs_over_a_budget_are_refused_where_the_site_says_so_and_the_figures_l
     assert any("1 job was not run" in line for line in undone_text(of, found))
 
 
+def test_what_an_undone_job_ran_before_it_was_suspended_is_in_no_figure() -> None:
+    """All GPUs are reserved but for two hours of each day, and the intensities end with the first."""
+    kept = SiteRules(reserved=(weekly(count=4, begin=2, end=24),))
+    jobs = [job(hours=3, gpus=2, wait=24, interruptible=True, user="ada"), job(wait=0, user="bob")]
+    found = compare(case(jobs, [400.0] * 24, site=kept), policies_of(["greenrun"], []))
+    schedule, own = found.schedules["greenrun"], found.figures["greenrun"]
+    assert hours(schedule.pieces[0])[-1][1] == 2, "it ran, and is undone"
+    assert (own.undone, own.emissions_g, own.earliest_start_g) == (1, 400.0, 400.0)
+    assert (own.peak_gpus, own.peak_w, own.checkpoints) == (1, 1000.0, 0)
+    assert found.saving_ratio("greenrun") == 0.0
+    assert {user: row.gpu_hours for user, row in by_user(schedule, jobs).items()} == {"ada": 0.0, "bob": 1.0}
+
+
+def test_where_jobs_are_undone_there_is_no_bound_but_the_reason() -> None:
+    rules = Budget(most={Measure.GPU_HOURS: 2}, over=OverBudget.REFUSE)
+    jobs = [job(at, wait=0, user="ada") for at in (0, 2, 4)]
+    of = case(jobs, [300.0] * 48, site=site({"ada": rules}))
+    told = document(of, compare(of, policies_of(["greenrun", "start-at-once"], [])))
+    assert (told["bound_g"], told["bound_saving_ratio"]) == (None, None)
+    assert told["bound_missing_reason"] == "it is for all jobs at full power, and greenrun left 1 job undone"
+    peers = document(of, compare(of, policies_of(["start-at-once"], [])))
+    assert (peers["bound_g"], peers["bound_missing_reason"]) == (900.0, None), "they ran all jobs"
+
+
 def test_a_job_larger_than_the_whole_budget_is_refused_and_one_that_only_an_admin_could_let_go_never_runs() -> None:
     for over, why in ((OverBudget.WAIT, "was refused"), (OverBudget.ASK, "has not run when the intensities end")):
         rules = site({"ada": Budget(most={Measure.GPU_HOURS: 1}, over=over)})
@@ -161,6 +185,19 @@ def test_a_limited_job_draws_less_and_takes_longer_in_dirty_hours_alone(
     expected = [each / 1000 * of_piece for each, of_piece in zip(powers_w, map(grams_of(of), pieces), strict=True)]
     assert found.emissions_g == pytest.approx(fsum(expected))
     assert found.checkpoints == 0
+
+
+@pytest.mark.parametrize(("above", "bound_g"), [(300, None), (500, 400.0)])
+def test_where_power_was_lowered_there_is_no_bound_but_the_reason(above: float, bound_g: float | None) -> None:
+    """At 70 % of its power the job emits less than it could at full power at any time."""
+    of = case([job(wait=0, power_limit="70%:slowdown=10%")], [400.0] * 72, site=limited(above))
+    found = compare(of, policies_of(["greenrun"], []))
+    emitted_g = found.figures["greenrun"].emissions_g
+    assert emitted_g is not None
+    assert (emitted_g < 400.0) == (bound_g is None)
+    assert found.bound.grams == bound_g
+    why = "it is for all jobs at full power, and under greenrun power limits lowered what 1 job drew"
+    assert found.bound.why_none == ("" if bound_g else why)
 
 
 def grams_of(of: Case) -> Any:
