@@ -39,7 +39,7 @@ class RunningRow:
     user: str
     state: str
     devices: tuple[str, ...]
-    lanes: tuple[int, ...]
+    lanes: tuple[str, ...]
     gpus: int
     since: datetime | None
     until: datetime | None
@@ -81,7 +81,7 @@ def running_rows(daemon: Service, visitor: Viewer | None) -> list[RunningRow]:
     jobs = {job.id: job for job in daemon.store.jobs.jobs(tuple(LIVE), limit=2 * MOST_RUNNING)}
     runs = {run.job_id: run for run in live if run.job_id in jobs}
     there = [jobs[job_id] for job_id in runs]
-    powers, lanes = daemon.scheduler.host.powers_w(), _lanes(daemon)
+    powers, lanes = daemon.scheduler.host.powers_w(), gpu_lanes(daemon)
     if visitor is not None:
         outs = seen_jobs(daemon, visitor, there)
         return [_running(out, jobs[out.id], runs[out.id], powers, lanes, daemon) for out in outs if out.id is not None]
@@ -104,7 +104,7 @@ def running_rows(daemon: Service, visitor: Viewer | None) -> list[RunningRow]:
 
 
 def _running(
-    out: JobOut, job: Job, run: Run, powers: Powers, lanes: dict[str, int], daemon: Service
+    out: JobOut, job: Job, run: Run, powers: Powers, lanes: Mapping[str, str], daemon: Service
 ) -> RunningRow:  # fmt: skip
     told = out.runs[-1] if out.runs else None
     is_told = out.access != "listed"
@@ -128,11 +128,12 @@ def _sum(powers: Powers, run: Run) -> float | None:
     return sum(w for w in drawn if w is not None) if drawn and None not in drawn else None
 
 
-def _lanes(daemon: Service) -> dict[str, int]:
-    return {device.id: device.index for device in gpus(daemon.scheduler.host.devices())}
+def gpu_lanes(daemon: Service) -> dict[str, str]:
+    """Return the lane of each GPU that a job can get, by its id: parts of one board have a lane each."""
+    return {device.id: f"GPU {device.name}" for device in gpus(daemon.scheduler.host.devices())}
 
 
-def _lanes_of(run: Run, lanes: dict[str, int]) -> tuple[int, ...]:
+def _lanes_of(run: Run, lanes: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(lanes[device] for device in run.devices if device in lanes)
 
 
@@ -141,7 +142,7 @@ def queue_rows(daemon: Service, visitor: Viewer) -> list[QueueRow]:
     outs: list[JobOut] = []
     ids = _planned_ids(daemon)
     while len(outs) < MOST_WAITING and (some := list(islice(ids, MOST_WAITING))):
-        outs += seen_jobs(daemon, visitor, [job for job in _jobs_of(daemon, some) if job.state is State.QUEUED])
+        outs += seen_jobs(daemon, visitor, [job for job in jobs_there(daemon, some) if job.state is State.QUEUED])
     known = {out.id for out in outs}
     if len(outs) < MOST_WAITING:  # submitted since the plan was made
         uid = visitor.uid if hides_jobs(daemon, visitor) else None
@@ -156,8 +157,9 @@ def _planned_ids(daemon: Service) -> Iterator[int]:
     yield from (row.job_id for row in islice(plan.waiting, _LOOKED_THROUGH))
 
 
-def _jobs_of(daemon: Service, ids: Sequence[int]) -> Sequence[Job]:
-    there = daemon.store.jobs.job_states(ids)  # one may have been deleted since
+def jobs_there(daemon: Service, ids: Sequence[int]) -> Sequence[Job]:
+    """Return the jobs that are still there, in order: one may have been deleted since."""
+    there = daemon.store.jobs.job_states(ids)
     return daemon.store.jobs.jobs_of([job_id for job_id in ids if job_id in there])
 
 

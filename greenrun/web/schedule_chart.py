@@ -6,12 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from greenrun.api.service import Service
-from greenrun.core.energy.model import gpus
 from greenrun.core.formatting import count_text, intensity_text, iso_text, mass_text
 from greenrun.core.jobs.access import Access, Viewer, name_for_others
 from greenrun.core.planning.model import Placement
 from greenrun.web.grid_now import AHEAD, GridNow
-from greenrun.web.overview_sections import RunningRow
+from greenrun.web.overview_sections import RunningRow, gpu_lanes, jobs_there
 from greenrun.web.rendering import visible
 
 MOST_BARS = 300
@@ -72,8 +71,7 @@ def chart_data(grid: GridNow, lanes: Sequence[str], bars: Sequence[ScheduleBar],
 
 def lanes_of(daemon: Service, windows: Sequence[JobWindow]) -> list[str]:
     """Return the lanes of the chart: one for each GPU, and one for jobs without, where there are any."""
-    names = [_lane(device.index) for device in gpus(daemon.scheduler.host.devices())]
-    return [*names, *([CPU_LANE] if any(not row.gpus for row in windows) else [])]
+    return [*gpu_lanes(daemon).values(), *([CPU_LANE] if any(not row.gpus for row in windows) else [])]
 
 
 def windows_of(daemon: Service, visitor: Viewer | None, running: Sequence[RunningRow]) -> list[JobWindow]:
@@ -91,12 +89,12 @@ def windows_of(daemon: Service, visitor: Viewer | None, running: Sequence[Runnin
 def _of_running(row: RunningRow, now: datetime) -> JobWindow:
     return JobWindow(
         label=f"{row.id} {row.name}", kind="running", job=row.id, gpus=row.gpus, start=row.since or now,
-        end=max(row.until or now, now), text=f"{row.state}, of {row.user}", lanes=[_lane(index) for index in row.lanes],
+        end=max(row.until or now, now), text=f"{row.state}, of {row.user}", lanes=row.lanes,
     )  # fmt: skip
 
 
 def _of_reservations(daemon: Service, now: datetime) -> Iterator[JobWindow]:
-    known = {device.id: _lane(device.index) for device in gpus(daemon.scheduler.host.devices())}
+    known = gpu_lanes(daemon)
     for row in daemon.scheduler.host.reservations(now):
         if row.start < now + AHEAD:
             lanes = sorted({known[device] for device in row.devices if device in known})
@@ -107,9 +105,8 @@ def _of_reservations(daemon: Service, now: datetime) -> Iterator[JobWindow]:
 
 
 def _of_plan(daemon: Service, visitor: Viewer, rows: Sequence[Placement]) -> Iterator[JobWindow]:
-    access, ids = daemon.settings.access, [row.job_id for row in rows]
-    there = daemon.store.jobs.job_states(ids)
-    jobs = {job.id: job for job in daemon.store.jobs.jobs_of([job_id for job_id in ids if job_id in there])}
+    access = daemon.settings.access
+    jobs = {job.id: job for job in jobs_there(daemon, [row.job_id for row in rows])}
     for row in rows:
         job = jobs.get(row.job_id)
         level = access.access(visitor, job.uid, job.user) if job else Access.NOTHING
@@ -157,7 +154,3 @@ def _free_lanes(row: JobWindow, taken: Mapping[str, Sequence[JobWindow]]) -> lis
         return any(other.start < row.end and row.start < other.end for other in taken[lane])
 
     return sorted([lane for lane in taken if lane != CPU_LANE], key=is_taken)[: row.gpus]
-
-
-def _lane(index: int) -> str:
-    return f"GPU {index}"

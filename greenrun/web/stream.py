@@ -115,7 +115,7 @@ async def _pause() -> None:
     await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=_WAIT_S)
 
 
-def event(kind: str, data: Any, number: str = "") -> bytes:
-    """Return an event as it is sent; `number` is what the page names when it asks again."""
-    name = f"id: {number}\n" if number else ""
+def event(kind: str, data: Any, event_id: str = "") -> bytes:
+    """Return an event as it is sent; `event_id` is what the page names when it asks again."""
+    name = f"id: {event_id}\n" if event_id else ""
     return f"event: {kind}\n{name}data: ".encode() + to_json(data) + b"\n\n"

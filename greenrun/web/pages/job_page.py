@@ -11,7 +11,7 @@ from greenrun.api.job_models import EventOut
 from greenrun.api.routes.jobs import explain_job, get_events, get_job
 from greenrun.api.routes.run_logs import end_of_log
 from greenrun.api.service import Service, ServiceDep
-from greenrun.core.errors import GreenrunError, JobNotFound, NotPermitted, StoreError
+from greenrun.core.errors import JobNotFound, NotPermitted, StoreError
 from greenrun.core.formatting import iso_text
 from greenrun.core.jobs.access import Access, Viewer
 from greenrun.core.jobs.job import FINISHED, LIVE, State
@@ -102,12 +102,8 @@ def _log(daemon: Service, visitor: Viewer, job_id: int) -> tuple[str, str]:
     try:
         end = end_of_log(daemon, visitor, job_id, LOG_BYTES)
     except (JobNotFound, NotPermitted, StoreError) as exc:
-        return "", _sentence(exc)
+        return "", str(exc)
     return end.decode("utf-8", "replace"), ""
-
-
-def _sentence(exc: GreenrunError) -> str:
-    return str(exc)
 
 
 def _told(row: EventOut) -> dict[str, Any]:
