@@ -210,6 +210,8 @@ def _with_changes(
     if isinstance(labels := changes.get("labels"), Mapping):
         given["labels"] = {key: value for key, value in {**spec.labels, **labels}.items() if value is not None}
     stated = {name: value for name, value in _stated(spec).items() if name != "log"}  # its patterns are filled in
+    if spec.takes_part:
+        stated.pop("power_cap", None)  # no user's: earlier releases gave such jobs the site's default, too
     if given.get("interruptible") is False:
         stated = {name: value for name, value in stated.items() if not _NAMES[name].has(Trait.INTERRUPTIBLE_ONLY)}
     stated |= {name: value for name, value in given.items() if value is not None}

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from greenrun.api.json_types import RequestModel, request_model
+from greenrun.core.energy.gpu_parts import names_profile
 from greenrun.core.jobs.arrays import jobs_of_array, jobs_of_sweep, size_of, variable_of
 from greenrun.core.jobs.declaration import Trait, field_infos
 from greenrun.core.jobs.job import (
@@ -133,8 +134,14 @@ class JobIn(request_model(JobSpec, _OWN)):  # type: ignore[misc]  # made of what
     @field_validator("power_cap")
     @classmethod
     def _is_its_own(cls, value: object, info: ValidationInfo) -> object:
-        if value is not None and value != "none" and info.data.get("shared"):
-            raise ValueError("lowers the limit of the whole board, which a shared job has not for itself: leave it out")
+        if value is None or value == "none":
+            return value
+        whose = "a shared job" if info.data.get("shared") else None
+        if whose is None and names_profile(model := info.data.get("gpu_model")):
+            whose = f"a job on a MIG instance (gpu_model {model})"
+        if whose:
+            told = f"lowers the limit of the whole board, which {whose} has not for itself: leave it out, or say none"
+            raise ValueError(told)
         return value
 
     @field_validator("retry_on")

@@ -11,7 +11,10 @@ from greenrun.core.planning.power_capping.slowdown import with_slowdown
 
 
 def with_allowed_caps(daemon: Service, specs: Sequence[JobSpec]) -> list[JobSpec]:
-    """Return the jobs with the site's default where they say nothing, and with the slowdown to plan with."""
+    """Return the jobs with the site's default where they say nothing, and with the slowdown to plan with.
+
+    A job on a part of a board has none: the limit of the board is others' too.
+    """
     return [_with_cap(daemon, spec) for spec in specs]
 
 
@@ -28,7 +31,7 @@ def cap_warnings(daemon: Service, spec: JobSpec) -> Iterator[str]:
 
 
 def _with_cap(daemon: Service, spec: JobSpec) -> JobSpec:
-    if not spec.gpus:
+    if not spec.gpus or spec.takes_part:
         return spec
     cap = parse_power_cap(spec.power_cap) if spec.power_cap else daemon.settings.default_cap
     if cap is None:

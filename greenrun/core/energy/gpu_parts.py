@@ -14,6 +14,7 @@ from greenrun.core.energy.model import Device
 MOST_SLOTS = 64
 _SLOT = re.compile(r"slot-\d+-of-(\d+)")
 _INSTANCE = re.compile(r"(.+)-(\d+)-of-(\d+)")
+_PROFILE = re.compile(r"\b(\d+c\.)?\d+g\.\d+gb", re.IGNORECASE)
 
 
 def board_of(device: str) -> str:
@@ -118,6 +119,11 @@ def slices_of(profile: str) -> int | None:
     """Return how many compute slices a profile has: 2 for `2g.20gb`, and for `1c.2g.20gb`, of which it is one, 1."""
     found = re.match(r"(?:(\d+)c\.)?(\d+)g\.", profile)
     return int(found[1] or found[2]) if found else None
+
+
+def names_profile(model: str | None) -> bool:
+    """Tell whether a model of GPU that a job asks for names the profile of a MIG instance: `A100 1g.10gb` does."""
+    return model is not None and _PROFILE.search(model) is not None
 
 
 def parts_within(board: str, devices: Iterable[Device]) -> list[Device]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
+from greenrun.core.energy.gpu_parts import names_profile
 from greenrun.core.energy.power_limit import PowerCap, parse_power_cap
 from greenrun.core.jobs.declaration import Check, Description, Length, Option, Range, Trait
 from greenrun.core.units import ABSURD_G_PER_KWH
@@ -431,12 +432,17 @@ class JobSpec:
         return title_of(self.name, self.command)
 
     @property
+    def takes_part(self) -> bool:
+        """Whether it runs on a part of a board, whose other parts are others': a slot, or a MIG instance."""
+        return self.shared or names_profile(self.gpu_model)
+
+    @property
     def allowed_cap(self) -> PowerCap | None:
         """What the power limit of its GPUs may be in dirty hours; None if it may not be changed.
 
         That of a shared board is others' too.
         """
-        cap = parse_power_cap(self.power_cap) if self.power_cap and self.gpus and not self.shared else None
+        cap = parse_power_cap(self.power_cap) if self.power_cap and self.gpus and not self.takes_part else None
         return None if cap is None or cap.is_none else cap
 
     @property

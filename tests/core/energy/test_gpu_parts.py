@@ -13,6 +13,7 @@ from greenrun.core.energy.gpu_parts import (
     excludes,
     instance_of,
     instances_of,
+    names_profile,
     share_of,
     slices_of,
     slots_of,
@@ -73,6 +74,17 @@ def test_instances_are_leased_and_the_board_is_read() -> None:
 @pytest.mark.parametrize(("profile", "expected"), [("1g.10gb", 1), ("7g.80gb", 7), ("1c.3g.40gb", 1), ("4g", None)])
 def test_a_profile_tells_its_compute_slices(profile: str, expected: int | None) -> None:
     assert slices_of(profile) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("1g.10gb", True), ("A100-SXM4-80GB 3G.40GB", True), ("1c.2g.20gb", True), ("1g.10gb+me", True),
+        (None, False), ("A100", False), ("A100-SXM4-80GB", False), ("2g", False), ("GB200", False),
+    ],
+)  # fmt: skip
+def test_a_model_is_told_from_the_profile_of_an_instance(model: str | None, expected: bool) -> None:
+    assert names_profile(model) is expected
 
 
 SPANS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 60), st.integers(1, 60)), max_size=8)
