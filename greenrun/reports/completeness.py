@@ -7,6 +7,7 @@ import numpy as np
 
 from greenrun.core.accounting.period import Period, microseconds
 from greenrun.core.accounting.watched import BookedTime
+from greenrun.core.energy.gpu_parts import board_of, share_of
 from greenrun.core.energy.ledger import UNBOOKED_S
 from greenrun.core.units import J_PER_KWH
 from greenrun.reports.period_models import Completeness, DeviceCompleteness, InFlight
@@ -78,13 +79,13 @@ def _device(row: BookedTime) -> DeviceCompleteness:
 
 
 def _unbooked_s(period: Period, run: int, device: str, now: datetime) -> float:
-    """Return how much of a run's time on a device is not booked."""
-    mark, table = period.pending.marks.get(device), period.runs
+    """Return how much of a run's time on a device is not booked, of a part its share of its board's."""
+    mark, table = period.pending.marks.get(board_of(device)), period.runs
     since = max(microseconds(period.start), int(table.started[run]), *([microseconds(mark.at)] if mark else ()))
     until = min(microseconds(period.end), microseconds(now), *([int(table.ended[run])] if table.has_ended[run] else ()))
-    return max(0, until - since) / MICROS
+    return max(0, until - since) / MICROS * share_of(device)
 
 
 def _energy_j(period: Period, device: str, seconds: float) -> float | None:
-    mark = period.pending.marks.get(device)
+    mark = period.pending.marks.get(board_of(device))
     return None if mark is None or mark.held_w is None else mark.held_w * seconds

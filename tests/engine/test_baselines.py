@@ -108,6 +108,19 @@ def test_no_run_would_have_started_on_a_gpu_while_it_was_drained(store: Store) -
     assert places_when_opened(store) == places(store)
 
 
+def test_what_was_drained_on_a_board_was_drained_on_its_parts(store: Store) -> None:
+    """Of the past and still; a part that was drained by itself concerns no other."""
+    drain(store, "a", 0, 3)
+    drain(store, "b/slot-1-of-4", 0, 9)
+    parts = ["a/slot-1-of-4", "a/MIG-x-2-of-7", "b/slot-2-of-4", "b/slot-1-of-4", "ab/slot-1-of-4"]
+    found = [ended(store, 9, 10, part) for part in parts]
+    drain(store, "a", 11)
+    found.append(ended(store, 12, 13, "a/slot-3-of-4"))
+    begins = ["03:00", "03:00", "00:00", "09:00", "00:00", "03:00"]
+    assert [places(store)[run][0] for run in found] == begins
+    assert places_when_opened(store) == places(store)
+
+
 def test_a_gpu_that_is_drained_still_would_not_have_been_free_earlier(store: Store) -> None:
     """Its last run began before; the machine's drain keeps a job without GPUs, too."""
     job = store.jobs.add_job(spec(60, gpus=0), user="ada", uid=1, now=T0 + 2 * HOUR)[0].id
@@ -198,8 +211,10 @@ def test_a_run_is_booked_once_and_nothing_of_it_changes_later(store: Store) -> N
     assert sql(store, "SELECT * FROM ledger WHERE stage = 'baseline' ORDER BY id")[: len(rows)] == rows
 
 
-def test_a_run_waits_until_its_devices_are_booked_up_to_its_end_but_not_for_ever(store: Store) -> None:
-    run = ended(store, 1, 2, "a")
+@pytest.mark.parametrize("device", ["a", "a/slot-1-of-4", "a/MIG-x-2-of-7"])
+def test_a_run_waits_until_its_devices_are_booked_up_to_its_end_but_not_for_ever(store: Store, device: str) -> None:
+    """A part is booked with its board."""
+    run = ended(store, 1, 2, device)
     store.books.append_slices([], [Mark(device="a", at=T0 + HOUR, energy_j=0, counter="c", session="s")], now=T0)
     late = T0 + timedelta(days=9)
     assert store.baselines.comparable([run], T0 + 3 * HOUR) == []

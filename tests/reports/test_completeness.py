@@ -192,6 +192,24 @@ def test_runs_that_go_on_are_told_with_what_is_not_booked_yet(books: Books, stor
     assert "In flight: 1 run going on; 45 s of GPU time" in told(made)
 
 
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [(["slot-1-of-4"], 1 / 4), (["MIG-a-b-2-of-7"], 2 / 7), (["slot-1-of-4", "slot-3-of-4"], 1 / 2)],
+)
+def test_runs_on_parts_wait_for_their_shares_of_what_their_board_has_not_booked(
+    books: Books, store: Store, parts: list[str], expected: float
+) -> None:
+    for part in parts:
+        books.start_run(f"{ONE}/{part}", T0)
+    books.write(ONE, T0, END)
+    now = END + timedelta(seconds=45)
+    flight = report(store, T0, now, now=now).in_flight
+    assert flight is not None
+    assert flight.running_runs == len(parts)
+    assert flight.unbooked_device_seconds == pytest.approx(45 * expected)
+    assert flight.unbooked_kwh == pytest.approx(45 * expected * WATTS / 3.6e6)
+
+
 def test_energy_that_nobody_can_guess_is_not_known_and_no_zero(books: Books, store: Store) -> None:
     books.write(ONE, T0, END)
     books.start_run(OTHER, END)  # which was never read

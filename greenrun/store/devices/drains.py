@@ -8,6 +8,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session
 
+from greenrun.core.energy.gpu_parts import board_of
 from greenrun.core.jobs.availability import MACHINE, Drain
 from greenrun.core.jobs.job import Origin
 from greenrun.core.jobs.trail import EventKind, NewEvent
@@ -67,8 +68,11 @@ def _find(session: Session, devices: Collection[str]) -> Sequence[Drain]:
 def drained_intervals(session: Session, devices: Collection[str]) -> list[tuple[datetime, datetime]]:
     """Return from when to when one of these devices, or the whole machine, was drained; the last may be without end.
 
+    What is drained on a board is drained on its parts.
+
     The trail tells of the past as far back as events are kept, and the table of what is drained still.
     """
+    concerned = {MACHINE, *devices, *map(board_of, devices)}
     changes = select(EVENTS.c.at, EVENTS.c.kind, EVENTS.c.detail).where(
         EVENTS.c.job_id.is_(None), EVENTS.c.kind.in_([EventKind.DRAINED, EventKind.RESUMED])
     )
@@ -78,11 +82,11 @@ def drained_intervals(session: Session, devices: Collection[str]) -> list[tuple[
         device = detail["device"] or MACHINE
         if kind == EventKind.DRAINED:
             since.setdefault(device, at)
-        elif device in since and device in (MACHINE, *devices):
+        elif device in since and device in concerned:
             found.append((since.pop(device), at))
         else:
             since.pop(device, None)
-    still = _find(session, [MACHINE, *devices])
+    still = _find(session, concerned)
     return [*found, *((min(row.since, since.get(row.device, row.since)), FOREVER) for row in still)]
 
 

@@ -23,6 +23,7 @@ from greenrun.core.energy.baseline import (
     SettledSlices,
     baseline_interval,
 )
+from greenrun.core.energy.gpu_parts import board_of
 from greenrun.core.energy.ledger import Priced, Stage
 from greenrun.core.energy.model import Quality
 from greenrun.core.errors import StoreDamaged
@@ -138,7 +139,8 @@ def _is_booked(run: Run, marks: Mapping[str, datetime], now: datetime) -> bool:
     """Whether the devices that tell of a run are booked up to its end; without GPUs of its own that may be any."""
     if run.ended_at is None or now - run.ended_at > GIVEN_UP_AFTER:
         return True
-    return all(marks[device] >= run.ended_at for device in run.devices or marks if device in marks)
+    boards = set(map(board_of, run.devices))  # which the parts that it held are booked with
+    return all(marks[device] >= run.ended_at for device in boards or marks if device in marks)
 
 
 def _first(session: Session, runs: Sequence[_Ended], most_slices: int) -> list[_Ended]:
