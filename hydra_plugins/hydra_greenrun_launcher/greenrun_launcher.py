@@ -35,6 +35,7 @@ class GreenrunLauncherConf:
     gpus: int = 1
     gpu_model: str | None = None
     gpu_memory: str | None = None
+    shared: bool = False
     cpus: float | None = None
     mem: str | None = None
     duration: str | None = None

@@ -10,11 +10,16 @@ from omegaconf import OmegaConf
 
 import greenrun.submitit
 from greenrun.core.errors import InvalidJob
+from greenrun.submission.job_options import OPTIONS
 from greenrun.submitit import Executor, UncompletedJobError
 from hydra_plugins.hydra_greenrun_launcher import greenrun_launcher
 from hydra_plugins.hydra_greenrun_launcher.greenrun_launcher import GreenrunLauncher, GreenrunLauncherConf
 
 FOR_ALL = {"folder", "array_parallelism"}  # of the executor, and not of each job
+LEFT_OUT = {  # what the executor decides or cannot do, and options that the launcher does without
+    "after", "array", "checkpoint-exit-code", "checkpoint-signal", "container", "gpu-ids", "grid", "io-weight", "log",
+    "notify", "retry-on", "stop-on", "unique", "workdir",
+}  # fmt: skip
 
 
 class EndedJob:
@@ -81,6 +86,11 @@ def test_jobs_without_a_result_are_all_named(launcher: GreenrunLauncher, monkeyp
     with pytest.raises(RuntimeError) as raised:
         launcher.launch([["lr=1"], ["lr=2"], ["lr=3"]], initial_job_idx=0)
     assert str(raised.value).splitlines() == ["job 1 was cancelled", "job 3 was cancelled"]
+
+
+def test_every_option_of_a_job_is_a_setting_of_the_launcher_or_left_out_on_purpose() -> None:
+    names = {name.replace("_", "-") for name in GreenrunLauncherConf.__dataclass_fields__}
+    assert set(OPTIONS) - names == LEFT_OUT
 
 
 def test_every_setting_of_the_launcher_is_a_parameter_of_the_executor(folder: Path) -> None:
