@@ -92,6 +92,13 @@ def test_all_that_is_wrong_is_told_at_once_by_its_argument_and_nothing_is_sent(a
     assert api.asked == []
 
 
+def test_jobs_of_an_array_are_asked_for_once_even_if_none_is_answered(api: FakeApi, client: Client) -> None:
+    api.post("/v1/jobs", [])
+    assert client.submit_array(["true"], array="0-3") == []
+    assert client.submit_array(["true"], grid={"lr": [1, 2]}) == []
+    assert [asked.method for asked in api.changes] == ["POST", "POST"]
+
+
 def test_a_submission_without_an_answer_is_sent_again_with_its_key_and_an_order_is_not(
     api: FakeApi, client: Client
 ) -> None:

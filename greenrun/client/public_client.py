@@ -74,8 +74,11 @@ class Client:
     def submit_array(self, command: Command, *, key: str | None = None, **options: Unpack[SweepOptions]) -> list[Job]:
         """Submit a job for each index of `array` ("0-9%4", or numbers), or for each combination of values of `grid`."""
         stated, notes = state(command, options, self._config)
-        answers = self.api.offer_sweep(stated, key=key)[0] if {"array", "grid"} & set(stated) else []
-        return [self._job(answer, notes) for answer in answers or [self.api.submit(stated, key=key)]]
+        if {"array", "grid"} & set(stated):
+            answers, _ = self.api.offer_sweep(stated, key=key)
+        else:
+            answers = [self.api.submit(stated, key=key)]
+        return [self._job(answer, notes) for answer in answers]
 
     def submit_many(
         self, jobs: Iterable[Mapping[str, Any]], *, key: str | None = None, **options: Unpack[JobOptions]
