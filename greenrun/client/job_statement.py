@@ -1,19 +1,14 @@
 """State a job in Python by the rules of `greenrun submit`: the same forms of times, the same environment and folder."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypedDict
 
 from greenrun.client.client_errors import RequestRefused
-from greenrun.clock import utc_now
 from greenrun.core.errors import InputProblem
-from greenrun.core.jobs.spec import LIMITS
-from greenrun.paths import find_job_environment
-from greenrun.submission import environment
-from greenrun.submission.job_options import OPTIONS, SubmissionContext, Value, state_changes, state_job
-from greenrun.submission.local_zone import local_zone
+from greenrun.submission.job_options import OPTIONS, Value, state_changes, state_job
+from greenrun.submission.present_context import present_context
 from greenrun.submission.stated import Stated
 
 Span = str | timedelta
@@ -83,10 +78,7 @@ def state(
     command: str | Path | Sequence[str | Path], options: Mapping[str, Any], config: Path | None
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the API's job, and what was made of ambiguous times; raise RequestRefused with all problems."""
-    context = SubmissionContext(
-        now=utc_now(), zone=local_zone, folder=Path.cwd(), environ=os.environ,
-        variables=find_job_environment(config), umask=environment.umask(), limits=environment.limits(LIMITS),
-    )  # fmt: skip
+    context = present_context(config)
     words = [str(command)] if isinstance(command, (str, Path)) else [str(word) for word in command]
     given, made = _given(options)
     stated = state_job(given, words, context)
@@ -95,10 +87,9 @@ def state(
 
 def state_edit(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the API's changes of a job, where None is the default; raise RequestRefused with all problems."""
-    context = SubmissionContext(now=utc_now(), zone=local_zone, folder=Path.cwd(), environ=os.environ)
     given, made = _given({name: value for name, value in options.items() if value is not None and value is not False})
     defaults = {_field(name): value for name, value in options.items() if value is None or value is False}
-    return _checked(state_changes(given, context), "changed", {**defaults, **made})
+    return _checked(state_changes(given, present_context(is_new=False)), "changed", {**defaults, **made})
 
 
 def _checked(stated: Stated, done: str, made: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,11 +144,12 @@ def _texts(name: str, value: Any) -> tuple[str, ...]:
     if name == "env" and isinstance(value, Mapping):
         return tuple(f"{key}={each}" for key, each in value.items())
     if isinstance(value, Iterable) and not isinstance(value, (str, Mapping)):
-        return tuple(_text(each) for each in value)
-    return (_text(value),)
+        return tuple(text_of(each) for each in value)
+    return (text_of(value),)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Return one value as the text that the command line would have."""
     if isinstance(value, timedelta):
         return f"{value.total_seconds():f}s"
     if isinstance(value, datetime):

@@ -3,19 +3,16 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from greenrun.client import ApiClient
-from greenrun.clock import utc_now
+from greenrun.client.job_statement import text_of
 from greenrun.core.errors import InputProblem, InvalidJob
-from greenrun.core.jobs.spec import LIMITS
-from greenrun.paths import find_job_environment, find_socket
-from greenrun.submission import environment
-from greenrun.submission.job_options import OPTIONS, SubmissionContext, Value, state_job
-from greenrun.submission.local_zone import local_zone
+from greenrun.paths import find_socket
+from greenrun.submission.job_options import OPTIONS, Value, state_job
+from greenrun.submission.present_context import present_context
 from greenrun.submitit.function_job import FunctionJob
 from greenrun.submitit.own_pickles import CALL, CAN_PICKLE_ALL, ONLY, dumps, make_folder, write_pickle
 
@@ -97,16 +94,7 @@ class Executor:
         return [FunctionJob(self._socket, folder, index, int(answer["id"])) for index, answer in rows]
 
     def _stated(self, given: Mapping[str, Value], command: Sequence[str]) -> dict[str, Any]:
-        context = SubmissionContext(
-            now=utc_now(),
-            zone=local_zone,
-            folder=Path.cwd(),
-            environ=os.environ,
-            variables=find_job_environment(),
-            umask=environment.umask(),
-            limits=environment.limits(LIMITS),
-        )
-        stated = state_job(given, command, context)
+        stated = state_job(given, command, present_context())
         if stated.problems:
             raise _refused(stated.problems, "submitted")
         return stated.fields
@@ -118,9 +106,7 @@ def _texts(value: object) -> list[str]:
         return [f"{name}={text}" for name, text in value.items()]
     if isinstance(value, (list, tuple)):
         return [text for item in value for text in _texts(item)]
-    if isinstance(value, timedelta):
-        return [f"{value.total_seconds():g}s"]
-    return [value.isoformat() if isinstance(value, datetime) else str(value)]
+    return [text_of(value)]
 
 
 def _refused(problems: Sequence[InputProblem], done: str) -> InvalidJob:

@@ -201,6 +201,13 @@ def test_parameters_are_the_options_of_submit_and_some_of_submitits_own(executor
     assert body["env"]["PATH"] == os.environ["PATH"]
 
 
+@pytest.mark.parametrize("length", [timedelta(days=12), timedelta(days=400, seconds=1), timedelta(seconds=0.25)])
+def test_a_length_of_any_size_is_sent_as_it_is(executor: Executor, api: FakeApi, length: timedelta) -> None:
+    executor.update_parameters(duration=length)
+    executor.submit(add, 1)
+    assert api.changes[-1].body["duration_s"] == length.total_seconds()
+
+
 @pytest.mark.parametrize(
     ("parameters", "told"),
     [

@@ -1,8 +1,6 @@
 """`greenrun edit` and `requeue`: change what jobs are while they wait, and let those that have ended run again."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -15,10 +13,9 @@ from greenrun.cli.options import config_path, connect, daemon_options, print_jso
 from greenrun.cli.text import submitted_text
 from greenrun.clock import utc_now
 from greenrun.core.errors import InputProblem
-from greenrun.paths import find_job_environment
 from greenrun.submission import environment
 from greenrun.submission.job_options import OPTIONS, SubmissionContext, Value, state_changes
-from greenrun.submission.local_zone import local_zone
+from greenrun.submission.present_context import present_context
 from greenrun.submission.stated import Stated
 
 if TYPE_CHECKING:
@@ -88,7 +85,7 @@ def edit(
     greenrun edit 12 -- python train.py --epochs 30
     """
     picked = chosen(jobs, everything, states)
-    context = _context(ctx, config)
+    context = present_context(config_path(ctx, config), is_new=False)
     changes = _changes(ctx, options, context)
     if not changes.fields and not changes.problems:
         raise LocalError("nothing is to be changed: give an option, or a command after --", USAGE)
@@ -130,7 +127,7 @@ def requeue(
     greenrun requeue --all --state failed
     """
     picked = chosen(jobs, everything, states)
-    context = _context(ctx, config)
+    context = present_context(config_path(ctx, config), is_new=False)
     changes = _changes(ctx, options, context)
     client = connect(ctx, socket, config)
     found = selected(client, picked, "requeue")
@@ -142,11 +139,6 @@ def requeue(
         return client.requeue_many(values, fields, [job["id"] for job in found], dry_run=dry_run)
 
     _tell(changed(ask, stated), as_json)
-
-
-def _context(ctx: click.Context, config: str | None) -> SubmissionContext:
-    names = find_job_environment(config_path(ctx, config))
-    return SubmissionContext(now=utc_now(), zone=local_zone, folder=Path.cwd(), environ=os.environ, variables=names)
 
 
 def _changes(ctx: click.Context, options: Mapping[str, Any], context: SubmissionContext) -> Stated:

@@ -1,11 +1,9 @@
 """`greenrun submit`: submit a job (or many) from options, a script's own lines or a file."""
 
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -17,11 +15,9 @@ from greenrun.cli.options import config_path, connect, daemon_options, print_jso
 from greenrun.cli.text import array_text, instant, printable, reason_text, submitted_text, summed
 from greenrun.clock import utc_now
 from greenrun.core.formatting import mass_text, ranges_text
-from greenrun.core.jobs.spec import LIMITS
-from greenrun.paths import find_job_environment
-from greenrun.submission import environment
 from greenrun.submission.job_options import OPTIONS, SubmissionContext, Value, state_job
-from greenrun.submission.local_zone import local_zone, zones_text
+from greenrun.submission.local_zone import zones_text
+from greenrun.submission.present_context import present_context
 from greenrun.submission.stated import Stated
 
 if TYPE_CHECKING:
@@ -80,16 +76,7 @@ def submit(
     """
     if wait and dry_run:
         raise LocalError("--dry-run submits nothing that could be waited for; leave out --wait", USAGE)
-    names = find_job_environment(config_path(ctx, config))
-    context = SubmissionContext(
-        now=utc_now(),
-        zone=local_zone,
-        folder=Path.cwd(),
-        environ=os.environ,
-        variables=names,
-        umask=environment.umask(),
-        limits=environment.limits(LIMITS),
-    )
+    context = present_context(config_path(ctx, config))
     given, words = _given(options), list(command)
     if file is not None:
         read = _from_file(file, words, given, context)
