@@ -138,7 +138,8 @@ def _snapshot(daemon: Service, visitor: Viewer | None) -> PageSnapshot:
     }  # fmt: skip
     fragments = {
         "cards": render("parts/cards.html", shared),
-        "figures": render("parts/figures.html", {**shared, "windows": windows, "hours": hourly(grid.steps)}),
+        "figures": render("parts/figures.html", {**shared, "windows": windows, "hours": hourly(grid.steps),
+                          "most_windows": schedule_chart.MOST_BARS}),
         "reasons": render("parts/reasons.html", {"reasons": [] if visitor else sections.reason_counts(daemon)}),
         "budgets": render("parts/budgets.html", {"budgets": sections.budgets(daemon, visitor), "visitor": visitor}),
         "health": render("parts/health.html", {**shared, "health": _to_the_minute(health), "conditions": wrong,

@@ -44,6 +44,7 @@ def get_job_page(job_id: JobId, request: Request, daemon: ServiceDep, visitor: V
         "is_live": state in LIVE,
         "is_over": state in FINISHED,
         "steps": steps[:_MOST_SHOWN],
+        "steps_left_out": len(steps[_MOST_SHOWN:]),
         "events": [_told(row) for row in get_events(job_id, daemon, visitor, limit=MOST_EVENTS)],
         "log": log,
         "why_no_log": why_no_log,
@@ -94,7 +95,8 @@ def _steps(daemon: Service, visitor: Viewer, job_id: int) -> list[PowerStep]:
     job = daemon.settings.access.require_visible(visitor, daemon.store.jobs.job(job_id))
     if daemon.settings.access.access(visitor, job.uid, job.user) < Access.READ:
         return []
-    return power_steps(daemon.store.books.entries(job_id=job_id, limit=_MOST_ENTRIES))
+    entries = daemon.store.books.entries(job_id=job_id, limit=_MOST_ENTRIES)
+    return power_steps(entries, daemon.store.runs.of_jobs([job_id])[job_id])
 
 
 def _log(daemon: Service, visitor: Viewer, job_id: int) -> tuple[str, str]:
