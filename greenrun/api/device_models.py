@@ -41,8 +41,9 @@ class DeviceOut(ResponseModel):
     what a GPU draws while nobody holds it, learned of the last 28 days; null until that is known. `power_w` is what it
     drew when it was last asked, in the last seconds; null where it cannot say. `reserved_next` says for whom and when
     a GPU is reserved next, if it is. A board that `is_divided` is leased in parts, each of which is `part_of` it and
-    tells no power; it is `leased` while one of them is. `name` is what people call a device. Of a job that is hidden
-    from the caller it is only told that the device is `leased`.
+    tells no power; it is `leased` while one of them is, and `available` is null, as of what is no GPU: no job gets all
+    of it. `name` is what people call a device. Of a job that is hidden from the caller it is only told that the device
+    is `leased`.
     """
 
     id: str
@@ -164,7 +165,8 @@ def _device_out(
     fields |= {"leased_by_job": holder and holder.job_id, "leased_by_run": holder and holder.label}
     fields |= {"held_elsewhere": held_elsewhere, **powers, "unavailable": absences}
     fields |= {"reserved_next": state and state.reserved_next}
-    fields |= {"available": state and not absences, "processes": state and state.occupants}
+    is_whole = state is not None and not device.is_divided
+    fields |= {"available": not absences if is_whole else None, "processes": state and state.occupants}
     return DeviceOut.model_validate({**attributes(device), **fields})
 
 

@@ -758,9 +758,9 @@ class Device:
     `idle_power_w` is what a GPU draws while nobody holds it, learned of the last 28 days; None until that is
     known. `power_w` is what it drew when it was last asked, in the last seconds; None where it cannot say.
     `reserved_next` says for whom and when a GPU is reserved next, if it is. A board that `is_divided` is leased
-    in parts, each of which is `part_of` it and tells no power; it is `leased` while one of them is. `name` is
-    what people call a device. Of a job that is hidden from the caller it is only told that the device is
-    `leased`.
+    in parts, each of which is `part_of` it and tells no power; it is `leased` while one of them is, and
+    `available` is None, as of what is no GPU: no job gets all of it. `name` is what people call a device. Of a
+    job that is hidden from the caller it is only told that the device is `leased`.
     """
 
     id: str

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from greenrun.core.energy.gpu_parts import board_of
-from greenrun.core.energy.model import Component, Device, package_of
+from greenrun.core.energy.gpu_parts import board_of, weight_of
+from greenrun.core.energy.model import Component, Device, boards, every_gpu, package_of
 from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.job import Run
 from greenrun.metrics.state import LiveState
@@ -32,13 +32,20 @@ def device_metrics(state: LiveState, live: Sequence[Run], totals: Mapping[Counte
     """Yield the GPUs and which of them are leased, each present device's energy, and the GPUs' telemetry."""
     devices = state.devices()
     info = InfoMetricFamily("greenrun_gpu", "A GPU of this host, and the source of its energy readings.")
-    leased = GaugeMetricFamily("greenrun_gpu_leased", "Whether a job holds the GPU.", labels=_GPU)
-    held = {name for run in live for device in run.devices for name in (device, board_of(device))}
-    for device in devices:
-        if device.kind is Component.GPU:
-            info.add_metric((), _gpu_labels(device))
-            leased.add_metric((device.id,), float(device.id in held))
-    yield from (info, leased)
+    text = "Whether a job holds the GPU, or the part of one; a board that is given out in parts has none."
+    leased = GaugeMetricFamily("greenrun_gpu_leased", text, labels=_GPU)
+    text = "How much of the board jobs hold: 1 is all of it, and a part counts with its share."
+    ratio = GaugeMetricFamily("greenrun_gpu_held_ratio", text, labels=_GPU)
+    held = [device for run in live for device in run.devices]
+    taken = {name for device in held for name in (device, board_of(device))}
+    for device in every_gpu(devices):
+        info.add_metric((), _gpu_labels(device))
+        if not device.is_divided:
+            leased.add_metric((device.id,), float(device.id in taken))
+    for board in boards(devices):
+        own = (device for device in held if board_of(device) == board.id)
+        ratio.add_metric((board.id,), min(1.0, weight_of(own)))
+    yield from (info, leased, ratio)
     yield from _availability(state)
     unread = {row.device for row in state.meter().devices if not row.was_read}
     whole = [device for device in devices if not device.part]  # a board's joules are counted once
@@ -48,20 +55,18 @@ def device_metrics(state: LiveState, live: Sequence[Run], totals: Mapping[Counte
 
 def _availability(state: LiveState) -> Iterator[Metric]:
     """Yield which GPUs jobs may be started on, why not on others, and who uses them beside the runs that hold them."""
-    may = GaugeMetricFamily(
-        "greenrun_gpu_available", "Whether jobs may be started on the GPU once it is free.", labels=_GPU
-    )
+    text = "Whether jobs may be started on the GPU once it is free; a board that is given out in parts has none."
+    may = GaugeMetricFamily("greenrun_gpu_available", text, labels=_GPU)
     text = "That no job may be started on the GPU, for each reason why."
     why = GaugeMetricFamily("greenrun_gpu_unavailable", text, labels=(*_GPU, "reason"))
     text = "Processes on the GPU that are not of the run which holds it; the user is empty where it cannot be told."
     count = GaugeMetricFamily("greenrun_gpu_others_processes", text, labels=(*_GPU, "user"))
     text = "Memory of the GPU that such processes have, as far as that is known."
     memory = GaugeMetricFamily("greenrun_gpu_others_memory_bytes", text, labels=(*_GPU, "user"))
-    for device in state.devices():
-        if device.kind is not Component.GPU:
-            continue
+    for device in every_gpu(state.devices()):
         found = state.gpu_state(device)
-        may.add_metric((device.id,), float(not found.absences))
+        if not device.is_divided:  # no job gets it as a whole: its parts tell
+            may.add_metric((device.id,), float(not found.absences))
         for code in dict.fromkeys(absence.code.value for absence in found.absences):
             why.add_metric((device.id, code), 1.0)
         occupants = found.occupants or ()

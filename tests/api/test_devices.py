@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from greenrun.core.energy.gpu_parts import slots_of
+from greenrun.core.energy.model import Device
 from greenrun.core.jobs.availability import MACHINE, Absence, Drain, GpuState, Occupant, used_by
 from greenrun.core.jobs.job import Run, State
 from greenrun.core.jobs.reasons import ReasonCode
@@ -45,6 +47,19 @@ def test_a_gpu_that_another_daemon_holds_is_not_available_either(world: World) -
 def test_what_is_no_gpu_is_neither_available_nor_not(world: World) -> None:
     cpu = world.ask("GET", "/v1/devices").json()[1]
     assert (cpu["available"], cpu["unavailable"], cpu["processes"]) == (None, [], None)
+
+
+@pytest.mark.parametrize("state", [GpuState(), GpuState(absences=(LOST,)), USED])
+def test_a_board_that_is_given_out_in_parts_is_for_no_job_as_a_whole(
+    world: World, monkeypatch: pytest.MonkeyPatch, state: GpuState
+) -> None:
+    """What keeps jobs from it is told all the same."""
+    there: list[Device] = slots_of(GPU, 2)
+    monkeypatch.setattr(world.scheduler, "devices", lambda: there)
+    world.scheduler.of_gpu = state
+    board, *slots = world.ask("GET", "/v1/devices").json()
+    assert [row["available"] for row in (board, *slots)] == [None, *[not state.absences] * 2]
+    assert len(board["unavailable"]) == len(state.absences)
 
 
 def test_a_waiting_job_is_explained_with_what_is_known_of_each_gpu_that_is_away(world: World) -> None:

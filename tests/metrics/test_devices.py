@@ -1,10 +1,16 @@
 """How well the GPUs can be read is told from memory, for GPUs alone."""
 
+from dataclasses import replace
+
 import pytest
 
 from greenrun.core.carbon.intensity import Signal
+from greenrun.core.energy.gpu_parts import instance_of, instances_of, slots_of
 from greenrun.core.energy.model import DeviceHealth, MeterHealth
+from greenrun.core.jobs.job import Run
 from greenrun.meters.gpu.accumulator import Trouble
+from greenrun.metrics.devices import device_metrics
+from tests.api.fakes import GPU, NOW, live_state
 from tests.documents import text
 from tests.metrics.scrape import Scrape
 
@@ -57,6 +63,56 @@ def test_no_gpu_is_invented_of_another_device_and_no_lag_of_a_meter_that_never_t
 
 def test_every_cause_of_trouble_is_documented() -> None:
     assert [cause for cause in Trouble if f"`{cause}`" not in text("docs/metrics.md")] == []
+
+
+SLOTS = slots_of(GPU, 4)
+MIG = instances_of(
+    replace(GPU, id="GPU-2", index=1),
+    [
+        instance_of(GPU, f"MIG-{number}", number=number, profile=profile, slices=(own, 7), memory_bytes=None)
+        for number, (profile, own) in enumerate([("2g.20gb", 2), ("3g.40gb", 3)])
+    ],
+)
+INSTANCES = [replace(one, id=one.id.replace("GPU-1/", "GPU-2/"), within="GPU-2") for one in MIG[1:]]
+WHOLE = replace(GPU, id="GPU-3", index=2)
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        ([], (0.0, 0.0, 0.0)),
+        ([SLOTS[1].id], (1 / 4, 0.0, 0.0)),
+        ([SLOTS[1].id, SLOTS[4].id, INSTANCES[1].id, "GPU-3"], (2 / 4, 3 / 7, 1.0)),
+        ([slot.id for slot in SLOTS[1:]], (1.0, 0.0, 0.0)),
+    ],
+)
+def test_boards_are_told_by_how_much_of_them_is_held_and_parts_by_whether(
+    held: list[str], expected: tuple[float, ...]
+) -> None:
+    there = [*SLOTS, MIG[0], *INSTANCES, WHOLE]
+    leasable = [device.id for device in there if not device.is_divided]
+    runs = [
+        Run(id=at, job_id=at, number=1, token="t", devices=(device,), claimed_at=NOW) for at, device in enumerate(held)
+    ]
+    scrape = Scrape()
+    state = replace(live_state(scrape.store, scrape.scheduler), devices=lambda: there)
+    rows = [row for family in device_metrics(state, runs, {}) for row in family.samples]
+    told = {(row.name, row.labels.get("gpu_uuid", "")): row.value for row in rows}
+    assert tuple(told["greenrun_gpu_held_ratio", board] for board in ("GPU-1", "GPU-2", "GPU-3")) == (
+        pytest.approx(expected)
+    )
+    assert [name for what, name in told if what == "greenrun_gpu_leased"] == leasable
+    assert [name for what, name in told if what == "greenrun_gpu_available"] == leasable
+    assert [name for name in leasable if told["greenrun_gpu_leased", name]] == held
+    assert len([name for what, name in told if what == "greenrun_gpu_held_ratio"]) == 3
+
+
+def test_a_board_that_is_shared_no_more_is_held_as_far_as_a_run_still_has_a_slot() -> None:
+    scrape = Scrape()
+    run = Run(id=1, job_id=1, number=1, token="t", devices=(SLOTS[1].id,), claimed_at=NOW)
+    state = replace(live_state(scrape.store, scrape.scheduler), devices=lambda: [GPU])
+    rows = {row.name: row.value for family in device_metrics(state, [run], {}) for row in family.samples}
+    assert (rows["greenrun_gpu_leased"], rows["greenrun_gpu_held_ratio"]) == (1.0, 0.25)
 
 
 FIGURES = {

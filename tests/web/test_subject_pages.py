@@ -7,11 +7,14 @@ from datetime import timedelta
 import pytest
 
 from greenrun.core.carbon.intensity import Kind
+from greenrun.core.energy.gpu_parts import slots_of
 from greenrun.core.energy.ledger import Entry, Priced, Total
 from greenrun.core.energy.model import Component, Quality, Slice
 from greenrun.core.errors import StoreError
 from greenrun.core.jobs.access import AccessRules, Sharing
+from greenrun.core.jobs.availability import Absence, GpuState
 from greenrun.core.jobs.job import Event, Run, State
+from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.model import Plan
 from greenrun.web.rendering import visible
 from tests.api.fakes import BOB, GPU, HOUR, NOW, forecast, judged, placed, stored
@@ -176,6 +179,20 @@ def test_the_devices_page_tells_who_has_each_and_what_it_draws() -> None:
     assert "/jobs/1" not in hidden.get("/devices", who=STRANGER).text
     world.scheduler.elsewhere = {GPU.id: "mallory"}
     assert "mallory" not in world.get("/devices", who=STRANGER).text
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_the_devices_page_says_that_a_board_is_given_out_in_parts(
+    monkeypatch: pytest.MonkeyPatch, is_lost: bool
+) -> None:
+    world = PageWorld()
+    monkeypatch.setattr(world.scheduler, "devices", lambda: slots_of(GPU, 2))
+    lost = Absence(name="GPU 0", code=ReasonCode.GPUS_LOST, text="lost: it has to be reset")
+    world.scheduler.of_gpu = GpuState(absences=(lost,) if is_lost else ())
+    text = text_of(world.get("/devices").text)
+    assert text.count("given out in parts") == 1
+    assert text.count("may get jobs") == (0 if is_lost else 2)
+    assert text.count("it has to be reset") == (3 if is_lost else 0)
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -142,7 +142,8 @@ def _gpu(device: Answer, drained: set[str]) -> str:
         holder = kept[0]
     else:
         away = "used by others" if device.get("processes") else "not available"
-        holder = "free" if device.get("available", True) else away
+        is_free = not device["unavailable"] if device.get("is_divided") else device.get("available", True)
+        holder = "free" if is_free else away
     return f"{device['index']:>2}  {power}{holder}"
 
 

@@ -144,6 +144,15 @@ def test_what_is_missing_or_wrong_is_said(changes: dict[str, Any], said: str) ->
     assert said in " ".join(" ".join(lines).split())  # at midnight a day is told, and a line breaks elsewhere
 
 
+def test_a_board_in_parts_is_free_while_nobody_has_one_of_them_and_nothing_keeps_jobs_away() -> None:
+    lost = [{"code": "gpus_lost", "text": "lost"}]
+    parts: dict[str, Any] = {"is_divided": True, "available": None}
+    boards = [device(0, **parts), device(1, **parts, leased=True), device(2, **parts, unavailable=lost)]
+    text = " ".join(" ".join(frame_lines(observation(devices=boards), 200, None, styled=False)).split())
+    for told in ("350 W free", "350 W in use", "350 W not available"):
+        assert told in text, text
+
+
 def test_the_power_of_a_job_is_unknown_when_one_of_its_gpus_cannot_say() -> None:
     seen = observation(devices=[device(0, leased_by_job=6), device(1, leased_by_job=6, power_w=None)])
     assert (seen.power_w(running()[0]), observation().power_w(running()[0])) == (None, 700.8)
