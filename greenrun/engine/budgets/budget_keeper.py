@@ -317,10 +317,10 @@ class BudgetKeeper:
     def _give_back(self, job: Job, need: Need | None, standings: Mapping[Owner, Standing]) -> None:
         """Take what a queued job, as it was looked at last, has of its budgets out of them."""
         why = self.withheld.get(job.id)
+        if need is None or job.held or (why is not None and why.code in OF_BUDGETS):
+            return
         for owner in self._owners(job):
             standing = standings[owner]
-            if need is None or job.held or (why is not None and why.code in OF_BUDGETS):
-                continue
             standing.take(need, sign=-1)
             standing.gpus_taken -= job.spec.gpus if why is None else 0
 

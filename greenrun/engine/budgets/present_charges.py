@@ -100,10 +100,9 @@ class PresentCharges:
         is_due = self._read_at is None or not self._read_at <= now < self._read_at + AGAIN_AFTER
         if not is_new and (not self._changed or not is_due):
             return
+        for at in self._changed:
+            self._hours.pop(at, None)
         for start, end in _ranges(self._changed):
-            for at in self._changed:
-                if start <= at < end:
-                    self._hours.pop(at, None)
             self._hours |= self._read(max(start, self._since or start), end)
         self._changed, self._read_at = set(), now
         self._sum(rates, now)

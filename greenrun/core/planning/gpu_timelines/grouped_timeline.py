@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenrun.core.carbon.intensity import Floats
-from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S, Blocked, Split, Timeline, either
+from greenrun.core.planning.gpu_timelines.timeline import EPSILON_S, Blocked, Split, Timeline, either, is_clear
 
 CUT_S = 1e-3  # how long a run is at least interrupted that goes on with other GPUs
 
@@ -149,7 +149,7 @@ class GroupedTimeline(Timeline):
             return np.zeros(len(starts_s), bool)
         fits = np.ones(len(starts_s), bool)
         for blocked in self._blocked_of_all(units, mw):
-            fits &= self._is_clear(blocked, starts_s, duration_s)
+            fits &= is_clear(blocked, starts_s, duration_s)
         if units == 1:
             parts = (part.fits(starts_s, duration_s, 1) for part in self._parts)
             return np.asarray(fits & np.logical_or.reduce(list(parts)))
@@ -158,14 +158,6 @@ class GroupedTimeline(Timeline):
             for each in range(1, min(units, part.units) + 1):
                 free += part.fits(starts_s, duration_s, each)
         return np.asarray(fits & (free >= units))
-
-    @staticmethod
-    def _is_clear(blocked: Blocked, starts_s: Floats, duration_s: float) -> np.ndarray:
-        begins, ends = blocked
-        if not len(begins):
-            return np.ones(len(starts_s), bool)
-        following = ends.searchsorted(starts_s + EPSILON_S, side="right")
-        return np.asarray(np.append(begins, np.inf)[following] >= starts_s + (duration_s - EPSILON_S))
 
     def starts(self, starts_s: Floats, duration_s: float, units: int, mw: int = 0) -> tuple[NDArray[np.bool_], Floats]:
         """Tell for each start whether it fits, and return, in order, the starts that fit right beside what is taken."""
@@ -183,21 +175,13 @@ class GroupedTimeline(Timeline):
         found = self.fits(starts_s, duration_s, units, mw).nonzero()[0]
         return float(starts_s[found[0]] if len(found) else starts_s[-1])
 
-    def last_fit(self, earliest_s: float, latest_s: float, duration_s: float, units: int, mw: int = 0) -> float | None:
-        """Return the latest start from `earliest_s` to `latest_s` that fits; None when there is none."""
-        begins, _ = self._borders_s(units, mw)
-        starts_s = np.append(begins - duration_s, latest_s)
-        starts_s = np.sort(starts_s[(starts_s >= earliest_s) & (starts_s <= latest_s)])
-        fitting = starts_s[self.fits(starts_s, duration_s, units, mw)]
-        return float(fitting[-1]) if len(fitting) else None
-
     def _blocked_of_all(self, units: int, mw: int) -> list[Blocked]:
         """Return when as many are not free of the whole, and as much power."""
         power = [self.power.blocked(mw)] if mw and self.power is not None else []
         return [Timeline._blocked_units(self, units), *power]
 
     def _borders_s(self, units: int, mw: int) -> Blocked:
-        """Return where anything begins, and where anything ends, that keeps `units` and `mw` from being free.
+        """Return the same of the whole, of each group and of the power, in no order.
 
         What else changes, changes nothing for them: in long queues that is most of it.
         """

@@ -142,9 +142,8 @@ class Timeline:
     def _blocked_units(self, units: int) -> Blocked:
         if units not in self._blocked:
             full = self._used[: self._count] > self.units - units
-            turns = (full[1:] != full[:-1]).nonzero()[
-                0
-            ] + 1  # before the first instant, and after the last, all is free
+            # before the first instant, and after the last, all is free
+            turns = (full[1:] != full[:-1]).nonzero()[0] + 1
             times = self._at_s[turns]
             self._blocked[units] = times[0::2], times[1::2]
         return self._blocked[units]
@@ -178,11 +177,7 @@ class Timeline:
         """Tell for each start whether `units` and `mw` are free over `[start, start + duration_s)`."""
         if units > self.units:
             return np.zeros(len(starts_s), bool)
-        begins, ends = self.blocked(units, mw)
-        if not len(begins):
-            return np.ones(len(starts_s), bool)
-        following = ends.searchsorted(starts_s + EPSILON_S, side="right")
-        return np.asarray(np.append(begins, np.inf)[following] >= starts_s + (duration_s - EPSILON_S))
+        return is_clear(self.blocked(units, mw), starts_s, duration_s)
 
     def starts(self, starts_s: Floats, duration_s: float, units: int, mw: int = 0) -> tuple[NDArray[np.bool_], Floats]:
         """Tell for each start whether it fits, and return, in order, the starts that fit right beside what is taken."""
@@ -221,11 +216,15 @@ class Timeline:
 
     def last_fit(self, earliest_s: float, latest_s: float, duration_s: float, units: int, mw: int = 0) -> float | None:
         """Return the latest start from `earliest_s` to `latest_s` that fits; None when there is none."""
-        begins, _ = self.blocked(units, mw)
+        begins, _ = self._borders_s(units, mw)
         starts_s = np.append(begins - duration_s, latest_s)
         starts_s = np.sort(starts_s[(starts_s >= earliest_s) & (starts_s <= latest_s)])
         fitting = starts_s[self.fits(starts_s, duration_s, units, mw)]
         return float(fitting[-1]) if len(fitting) else None
+
+    def _borders_s(self, units: int, mw: int) -> Blocked:
+        """Return where anything begins, and where anything ends, that keeps `units` and `mw` from being free."""
+        return self.blocked(units, mw)
 
     def free_steps(self) -> tuple[list[float], list[int]]:
         """Return the instants from which on, in epoch seconds, how many units are free: in order, from the first on."""
@@ -267,6 +266,15 @@ class Timeline:
             self._held[index] = self._held[index - 1]
         self._count += 1
         return index
+
+
+def is_clear(blocked: Blocked, starts_s: Floats, duration_s: float) -> NDArray[np.bool_]:
+    """Tell for each start, shape (n,), whether `[start, start + duration_s)` is free of what is blocked."""
+    begins, ends = blocked
+    if not len(begins):
+        return np.ones(len(starts_s), bool)
+    following = ends.searchsorted(starts_s + EPSILON_S, side="right")
+    return np.asarray(np.append(begins, np.inf)[following] >= starts_s + (duration_s - EPSILON_S))
 
 
 def either(left: Blocked, right: Blocked) -> Blocked:
