@@ -124,7 +124,12 @@ def intensity_text(g_per_kwh: float | None, signal: str | None = None) -> str:
     """Return a carbon intensity with its unit, and its signal unless that is the average: `93 g/kWh`."""
     if g_per_kwh is None:
         return UNKNOWN
-    return f"{whole_text(g_per_kwh)} g/kWh{'' if signal in (None, 'average') else f' {signal}'}"
+    return f"{whole_text(g_per_kwh)} {intensity_unit(signal)}"
+
+
+def intensity_unit(signal: str | None = None) -> str:
+    """Return the unit of an intensity with its signal, for the head of a column: `g/kWh`, `g/kWh marginal`."""
+    return "g/kWh" if signal in (None, "average") else f"g/kWh {signal}"
 
 
 def money_text(amount: float | None, currency: str | None = None) -> str:

@@ -58,6 +58,11 @@ class GridNow:
         """The intensity now, with its signal where that is not the average."""
         return intensity_text(self.now_g_per_kwh, self.signal)
 
+    @property
+    def quantity(self) -> str:
+        """What is told of the grid: `carbon intensity`, `marginal carbon intensity`."""
+        return "carbon intensity" if self.signal == "average" else f"{self.signal} carbon intensity"
+
 
 def grid_now(zone: str | None, active: ActiveForecast | None, now: datetime) -> GridNow:
     """Return what the active forecast says from now on."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from greenrun.api.job_models import ExplainOut
-from greenrun.core.carbon.intensity import Series
+from greenrun.core.carbon.intensity import Series, Signal
 
 _MOST_TRIED = 600
 
@@ -18,6 +18,7 @@ class Alternative:
     start: datetime
     delay: timedelta
     g_per_kwh: float | None
+    signal: Signal | None
     emissions_g: float | None
     is_planned: bool = False
 
@@ -34,16 +35,19 @@ def _alternatives(told: ExplainOut, series: Series | None, now: datetime) -> Ite
     assert planned is not None
     yield Alternative(
         name="start now", start=now, delay=timedelta(0), g_per_kwh=planned.start_now_g_per_kwh,
-        emissions_g=planned.start_now_g,
+        signal=planned.signal, emissions_g=planned.start_now_g,
     )  # fmt: skip
     yield Alternative(
         name="as planned", start=planned.start, delay=max(timedelta(0), planned.start - now),
-        g_per_kwh=planned.g_per_kwh, emissions_g=planned.expected_g, is_planned=True,
+        g_per_kwh=planned.g_per_kwh, signal=planned.signal, emissions_g=planned.expected_g, is_planned=True,
     )  # fmt: skip
     if series is None:
         return
     length = timedelta(seconds=told.duration_s)
-    grams_per_unit = planned.expected_g / planned.g_per_kwh if planned.expected_g and planned.g_per_kwh else None
+    is_same = (planned.signal or Signal.AVERAGE) is series.id.signal  # else the plan's grams count something else
+    grams_per_unit = None
+    if is_same and planned.expected_g and planned.g_per_kwh:
+        grams_per_unit = planned.expected_g / planned.g_per_kwh
     first, last = max(now, told.earliest_start), max(now, told.latest_start)
     starts = _candidates(series, first, last, length)
     means = [(mean, start) for start in starts if (mean := series.mean(start, start + length)) is not None]
@@ -52,7 +56,7 @@ def _alternatives(told: ExplainOut, series: Series | None, now: datetime) -> Ite
     for name, mean, start in [*found, *([("at the latest", at_last, last)] if at_last is not None else [])]:
         yield Alternative(
             name=name, start=start, delay=max(timedelta(0), start - now), g_per_kwh=mean,
-            emissions_g=None if grams_per_unit is None else mean * grams_per_unit,
+            signal=series.id.signal, emissions_g=None if grams_per_unit is None else mean * grams_per_unit,
         )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from greenrun.api.routes.budgets import BudgetOut, get_budgets
 from greenrun.api.routes.status import conditions_of
 from greenrun.api.service import Service
 from greenrun.api.visibility import hides_jobs, seen_jobs
+from greenrun.core.carbon.intensity import Signal
 from greenrun.core.conditions import Condition
 from greenrun.core.energy.model import gpus
 from greenrun.core.jobs.access import Sharing, Viewer, name_for_others
@@ -60,6 +61,7 @@ class QueueRow:
     start: datetime | None
     end: datetime | None
     g_per_kwh: float | None
+    signal: Signal | None
     expected_g: float | None
     start_now_g: float | None
     held: bool
@@ -168,6 +170,7 @@ def _waiting(out: JobOut) -> QueueRow:
     return QueueRow(
         id=out.id or 0, name=out.name, user=out.user, gpus=out.gpus, start=planned.start if planned else None,
         end=planned.end if planned else None, g_per_kwh=planned.g_per_kwh if planned else None,
+        signal=planned.signal if planned else None,
         expected_g=planned.expected_g if planned else None, start_now_g=planned.start_now_g if planned else None,
         held=out.held, reason=capitalised(out.reason.text) if out.reason else "", may_act=out.access == "all",
     )  # fmt: skip

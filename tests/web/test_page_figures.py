@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from greenrun.core.carbon.intensity import Basis, Kind, SeriesId, Signal
+from greenrun.core.carbon.intensity import Basis, Kind, Series, SeriesId, Signal
 from greenrun.core.energy.gpu_parts import instance_of, instances_of, slots_of
 from greenrun.core.energy.ledger import UNPRICED, Entry, Priced
 from greenrun.core.energy.model import Component, Device, Quality, Slice
 from greenrun.core.jobs.job import State
+from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.model import Plan
-from tests.api.fakes import CPU, GPU, NOW, placed, stored
+from tests.api.fakes import CPU, GPU, NOW, judged, placed, stored
 from tests.web.pages import PageWorld, busy, text_of
 
 SLOTS = slots_of(GPU, 2)
@@ -166,3 +167,46 @@ def test_the_table_of_when_jobs_run_says_what_it_leaves_out(jobs: int, said: str
     world.scheduler.latest = Plan(made_at=NOW, placements=tuple(placed(number) for number in range(1, jobs + 1)))
     text = text_of(world.get("/").text)
     assert (f"{said} left out here" in text) if said else ("left out" not in text)
+
+
+def marginal() -> PageWorld:
+    """With a forecast of marginal intensities, by which job 2 is planned."""
+    world = busy()
+    saved = world.store.saved
+    series = saved.series
+    own = Series.of(replace(series.id, signal=Signal.MARGINAL, basis=None), list(series))
+    world.store.saved = replace(saved, series=own)
+    why = because(ReasonCode.CLEANEST_WINDOW, window="93 g/kWh marginal", below="41 % below now")
+    placements = (placed(2, signal=Signal.MARGINAL, reason=why),)
+    world.scheduler.latest = replace(world.scheduler.latest, placements=placements)
+    world.scheduler.quality.latest = [replace(judged(), series=own.id)]
+    return world
+
+
+@pytest.mark.parametrize("path", ["/", "/grid", "/jobs/2"])
+def test_marginal_intensities_are_named_so_wherever_they_are_told(path: str) -> None:
+    text = text_of(marginal().get(path).text)
+    assert "g/kWh marginal" in text
+    assert not re.search(r"g/kWh(?! marginal)", text), re.findall(r".{40}g/kWh(?! marginal).{20}", text)
+    assert "marginal" not in text_of(busy().get(path).text).lower()
+
+
+def test_the_curve_of_a_marginal_signal_is_named_so() -> None:
+    (curve,) = marginal().get("/grid/intensity").json()["series"]
+    assert curve["name"] == "GB, fresh forecast, marginal"
+
+
+def test_grams_of_a_marginal_signal_are_named_so() -> None:
+    for path in ("/", "/jobs/2"):
+        assert "400 g marginal" in text_of(marginal().get(path).text)
+
+
+def test_a_plan_s_grams_are_not_carried_over_to_another_signal() -> None:
+    """It was planned by a marginal signal, and the forecast that is in use by now tells the average."""
+    world = busy()
+    world.scheduler.latest = replace(world.scheduler.latest, placements=(placed(2, signal=Signal.MARGINAL),))
+    html = world.get("/jobs/2").text
+    rows = [text_of(row) for row in re.findall(r"<tr.*?</tr>", html, re.S) if 'data-name="CO2e"' in row]
+    assert [("g/kWh marginal" in row, row.rstrip().endswith("unknown")) for row in rows] == [
+        (False, False), (True, False), (False, True), (False, True),
+    ]  # fmt: skip

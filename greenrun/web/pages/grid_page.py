@@ -6,6 +6,7 @@ from pydantic_core import to_json
 
 from greenrun.api.identity import Visitor
 from greenrun.api.service import Service, ServiceDep
+from greenrun.core.carbon.intensity import Signal
 from greenrun.core.formatting import iso_text
 from greenrun.web.grid_now import GridNow, grid_now, hourly
 from greenrun.web.page_route import PageRoute, page
@@ -32,7 +33,7 @@ def get_grid_chart(daemon: ServiceDep) -> Response:
     """Return what the chart of the zones draws."""
     series = [
         {
-            "name": f"{zone.zone}, {zone.level}",
+            "name": f"{zone.zone}, {zone.level}" + (f", {zone.signal}" if zone.signal != Signal.AVERAGE else ""),
             "steps": [[iso_text(start), iso_text(end), round(value, 2)] for start, end, value in zone.steps],
         }
         for zone in _zones(daemon)
