@@ -147,7 +147,7 @@ def _arrival(store: PastStore, job: Job, runs: list[Run], query: CaseQuery) -> A
         interruptible=job.spec.interruptible,
         user=job.user,
         project=job.spec.project,
-        power_limit=job.spec.power_cap or "",
+        power_limit="none" if job.spec.takes_part else job.spec.power_cap or "",
     )
     return query.overrides.applied(own)
 

@@ -90,6 +90,15 @@ def test_a_device_is_told_from_one_whose_name_is_a_part_of_its_own(store: Store)
     assert places(store) == {first: ("00:00", "02:00"), second: ("00:00", "01:00")}
 
 
+def test_a_board_and_its_parts_keep_each_other_waiting_and_parts_do_not(store: Store) -> None:
+    """As where the site gave a board out as a whole, then in parts, then as a whole again."""
+    devices = ["a", "a/slot-1-of-4", "a/slot-2-of-4", "ab", "a"]
+    found = [ended(store, 5 + at, 6 + at, device) for at, device in enumerate(devices)]
+    begins = ["00:00", "01:00", "01:00", "00:00", "02:00"]
+    assert [places(store)[run][0] for run in found] == begins
+    assert places_when_opened(store) == places(store)
+
+
 def drain(store: Store, device: str, since: float, until: float | None = None) -> None:
     store.drains.drain([Drain(device=device, user="ada", since=T0 + since * HOUR)])
     if until is not None:

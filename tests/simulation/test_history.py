@@ -103,6 +103,21 @@ def test_the_pieces_of_a_suspended_job_are_one_job(store: Metered) -> None:
     assert (job.duration_s, job.interruptible, job.power_w) == (3 * HOUR, True, pytest.approx(2000 / 3))
 
 
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, ""), ({"power_cap": "70%"}, "70%"), ({"shared": True}, "none"), ({"gpu_model": "1g.10gb"}, "none"),
+        ({"shared": True, "power_cap": "70%"}, "none"), ({"gpu_model": "A100"}, ""),
+    ],
+)  # fmt: skip
+def test_a_job_on_a_part_of_a_board_gets_no_site_s_default_power_limit(
+    store: Metered, spec: dict[str, Any], expected: str
+) -> None:
+    ran(store, 1, (3, 5), **spec)
+    (job,) = history_case(store, asked(), NOW)[0].jobs
+    assert job.power_limit == expected
+
+
 def test_without_a_reading_the_stated_power_counts_and_without_that_the_job_is_left_out(store: Metered) -> None:
     ran(store, 1, (1, 2), joules=None, power_w=700.0)
     ran(store, 1, (2, 3), joules=None)

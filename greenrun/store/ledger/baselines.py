@@ -23,7 +23,7 @@ from greenrun.core.energy.baseline import (
     SettledSlices,
     baseline_interval,
 )
-from greenrun.core.energy.gpu_parts import board_of
+from greenrun.core.energy.gpu_parts import board_of, excludes, is_part
 from greenrun.core.energy.ledger import Priced, Stage
 from greenrun.core.energy.model import Quality
 from greenrun.core.errors import StoreDamaged
@@ -297,21 +297,31 @@ def _before(session: Session, job: Job) -> list[_Before]:
 
 
 def _held(session: Session, run: Run, after: datetime) -> list[BaselineInterval]:
-    """Return the places on a run's GPUs that end after an instant; a device is told apart by its JSON text."""
+    """Return the places that kept a run's GPUs from it and end after an instant: of the same, or of board and part.
+
+    A device is told apart by its JSON text.
+    """
     if not run.devices:
         return []
     devices = type_coerce(RUNS.c.devices, String)
-    mine = or_(*(func.instr(devices, json.dumps(device)) > 0 for device in run.devices))
+    texts = {text for device in run.devices for text in (json.dumps(device), _excluding(device))}
+    mine = or_(*(func.instr(devices, text) > 0 for text in texts))
     query = select(BASELINES.c.started_at, BASELINES.c.ended_at).join(RUNS, RUNS.c.id == BASELINES.c.run_id)
     rows = session.execute(query.where(BASELINES.c.ended_at > after, mine)).all()
     return [BaselineInterval(start=start, end=end) for start, end in rows]
+
+
+def _excluding(device: str) -> str:
+    """Return what the JSON text has of what cannot be held beside a device: of a part its board, else its parts."""
+    return json.dumps(board_of(device)) if is_part(device) else json.dumps(f"{device}/")[:-1]
 
 
 def _later(
     held: defaultdict[str, list[tuple[datetime, datetime]]], devices: Iterable[str], after: datetime
 ) -> list[BaselineInterval]:
     """Return what `_held` does, of places in memory."""
-    rows = [held[device][bisect_right(held[device], after, key=lambda row: row[0]) :] for device in devices]
+    names = [name for device in devices for name in held if excludes(device, name)]
+    rows = [held[name][bisect_right(held[name], after, key=lambda row: row[0]) :] for name in names]
     return [BaselineInterval(start=start, end=end) for own in rows for end, start in own]
 
 
