@@ -17,7 +17,8 @@ from greenrun.api.service import Service
 from greenrun.api.visibility import hides_jobs, seen_jobs
 from greenrun.core.carbon.intensity import Signal
 from greenrun.core.conditions import Condition
-from greenrun.core.energy.model import gpus
+from greenrun.core.energy.ledger import sum_of_known
+from greenrun.core.energy.model import Quality, boards, gpus
 from greenrun.core.jobs.access import Sharing, Viewer, name_for_others
 from greenrun.core.jobs.job import LIVE, Job, Run, State
 from greenrun.core.jobs.reasons import ReasonCode
@@ -46,6 +47,7 @@ class RunningRow:
     until: datetime | None
     power_w: float | None
     energy_j: float | None
+    energy_quality: Quality | None
     emissions_g: float | None
     may_act: bool = False
 
@@ -99,6 +101,7 @@ def running_rows(daemon: Service, visitor: Viewer | None) -> list[RunningRow]:
                 id=job.id, name=job.name if shows_commands else name_for_others(job), user=job.user,
                 state=job.state.value, devices=run.devices, lanes=_lanes_of(run, lanes), gpus=job.spec.gpus,
                 since=run.started_at, until=None, power_w=_sum(powers, run), energy_j=total.energy_j if total else None,
+                energy_quality=total.quality if total else None,
                 emissions_g=total.emissions_g if total else None,
             )
         )  # fmt: skip
@@ -115,6 +118,7 @@ def _running(
         id=job.id, name=out.name, user=out.user, state="stopping" if job.cancel_requested else job.state.value,
         devices=run.devices, lanes=_lanes_of(run, lanes), gpus=job.spec.gpus, since=run.started_at, until=until,
         power_w=_sum(powers, run) if is_told else None, energy_j=told.energy_j if told else None,
+        energy_quality=told.energy_quality if told else None,
         emissions_g=told.emissions_g if told else None, may_act=out.access == "all" and not job.cancel_requested,
     )  # fmt: skip
 
@@ -128,6 +132,21 @@ def _sum(powers: Powers, run: Run) -> float | None:
     """Return what the GPUs of a run draw; None where one of them cannot say, or it has none."""
     drawn = [powers.get(device) for device in run.devices]
     return sum(w for w in drawn if w is not None) if drawn and None not in drawn else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuPower:
+    """What the GPUs draw that tell it; `silent` are how many do not, so that more is drawn than is told."""
+
+    power_w: float | None
+    silent: int
+
+
+def gpu_power(daemon: Service) -> GpuPower:
+    """Return what all GPUs draw together, each board once; None where none tells it."""
+    powers = daemon.scheduler.host.powers_w()
+    drawn = [powers.get(board.id) for board in boards(daemon.scheduler.host.devices())]
+    return GpuPower(power_w=sum_of_known(drawn), silent=drawn.count(None))
 
 
 def gpu_lanes(daemon: Service) -> dict[str, str]:

@@ -129,11 +129,10 @@ def _snapshot(daemon: Service, visitor: Viewer | None) -> PageSnapshot:
     lanes = schedule_chart.lanes_of(daemon, windows)
     bars = schedule_chart.bars_of(windows, lanes)
     queued = daemon.store.jobs.count_queued()
-    powers = daemon.scheduler.host.powers_w()
     health, wrong = daemon.scheduler.health(), sections.conditions(daemon)
     shared: dict[str, Any] = {
         "now": now, "grid": grid, "queued": queued, "next_start": sections.next_start(daemon),
-        "running": len(daemon.store.runs.live_runs()), "power_w": sum(powers.values()) if powers else None,
+        "running": len(daemon.store.runs.live_runs()), "gpu_power": sections.gpu_power(daemon),
         "visitor": visitor,
     }  # fmt: skip
     fragments = {

@@ -2,20 +2,29 @@
 
 import re
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from greenrun.core.budgets.budget import Budget, Budgets, Measure, Owner, OwnerKind
+from greenrun.core.budgets.budget_admission import Standing
+from greenrun.core.budgets.calendar_period import PeriodKind, period_of
+from greenrun.core.budgets.charges import Amount
 from greenrun.core.carbon.intensity import Basis, Kind, Series, SeriesId, Signal
 from greenrun.core.energy.gpu_parts import instance_of, instances_of, slots_of
-from greenrun.core.energy.ledger import UNPRICED, Entry, Priced
+from greenrun.core.energy.ledger import UNPRICED, Entry, Priced, Total
 from greenrun.core.energy.model import Component, Device, Quality, Slice
 from greenrun.core.jobs.job import State
 from greenrun.core.jobs.reasons import ReasonCode, because
-from greenrun.core.planning.model import Plan
+from greenrun.core.planning.model import Options, Plan
+from greenrun.engine.budgets.budget_keeper import BudgetKeeper
+from greenrun.engine.budgets.present_charges import BudgetRules
+from greenrun.reports.build import Reports
+from greenrun.reports.figure_models import CostFigures
+from greenrun.simulation.memory import MemoryStore
 from tests.api.fakes import CPU, GPU, NOW, judged, placed, stored
-from tests.web.pages import PageWorld, busy, text_of
+from tests.web.pages import STRANGER, PageWorld, busy, text_of
 
 SLOTS = slots_of(GPU, 2)
 INSTANCES = instances_of(
@@ -210,3 +219,112 @@ def test_a_plan_s_grams_are_not_carried_over_to_another_signal() -> None:
     assert [("g/kWh marginal" in row, row.rstrip().endswith("unknown")) for row in rows] == [
         (False, False), (True, False), (False, True), (False, True),
     ]  # fmt: skip
+
+
+def cells(world: PageWorld, path: str, job: int = 1) -> list[str]:
+    """The cells of the row of a job, or of its only run on its own page."""
+    rows = re.findall(r"<tr.*?</tr>", world.get(path).text, re.S)
+    (row,) = [row for row in rows if re.search(rf'href="/jobs/{job}"|<th scope="row">{job}\.1 ', row)]
+    return [text_of(cell).strip() for cell in re.findall(r"<td.*?</td>", row, re.S)]
+
+
+PLACES = ["/", "/jobs", "/jobs/1"]
+
+
+@pytest.mark.parametrize("path", PLACES)
+@pytest.mark.parametrize("grade", [grade for grade in Quality if grade is not Quality.UNKNOWN])
+def test_energy_is_told_with_its_grade(path: str, grade: Quality) -> None:
+    world = busy()
+    world.store.totals[7] = Total(energy_j=3.6e6, emissions_g=123.0, quality=grade)
+    assert f"1 kWh {grade}" in cells(world, path)
+
+
+@pytest.mark.parametrize("path", PLACES)
+def test_energy_of_which_a_part_is_missing_is_not_told_as_all_of_it(path: str) -> None:
+    world = busy()
+    world.store.totals[7] = Total(energy_j=3.6e6, quality=Quality.UNKNOWN)
+    told = cells(world, path)
+    assert "at least 1 kWh" in told
+    assert "1 kWh" not in told
+    nothing = busy()
+    nothing.store.totals = {}
+    assert "kWh" not in " ".join(cells(nothing, path))
+
+
+def test_a_stranger_is_told_how_good_an_energy_is() -> None:
+    for quality, said in ((Quality.EMULATED, "1 kWh emulated"), (Quality.UNKNOWN, "at least 1 kWh")):
+        world = busy()
+        world.store.totals[7] = Total(energy_j=3.6e6, quality=quality)
+        assert said in text_of(world.get("/", who=STRANGER).text)
+
+
+@pytest.mark.parametrize("missing_kwh", [0.0, 0.5])
+def test_a_cost_says_of_how_much_no_price_is_known(missing_kwh: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    cost = CostFigures(cost=1.25, currency="EUR", cost_missing_kwh=missing_kwh)
+    monkeypatch.setattr(Reports, "cost_of", lambda *_: cost)
+    text = text_of(busy().get("/jobs/1").text)
+    assert ("electricity 1.25 EUR" in text, ", of 0.5 kWh no price is known" in text) == (True, missing_kwh > 0)
+
+
+@pytest.mark.parametrize(
+    ("totals", "expected"),
+    [
+        ([(3.6e6, Quality.MEASURED), (7.2e6, Quality.ESTIMATED)], "3 kWh estimated"),
+        ([(3.6e6, Quality.MEASURED), (7.2e6, Quality.MEASURED)], "3 kWh measured"),
+        ([(3.6e6, Quality.MEASURED), (7.2e6, Quality.UNKNOWN)], "at least 3 kWh"),
+        ([(3.6e6, Quality.MEASURED), (None, Quality.UNKNOWN)], "at least 1 kWh"),
+        ([(None, Quality.UNKNOWN), (None, Quality.UNKNOWN)], "unknown"),
+    ],
+)
+def test_the_energy_of_a_job_is_as_good_as_that_of_its_worst_run(
+    totals: list[tuple[float | None, Quality]], expected: str
+) -> None:
+    world = busy()
+    (run,) = world.store.job_runs[1]
+    world.store.job_runs[1] = [replace(run, id=7 + place, number=1 + place) for place in range(len(totals))]
+    world.store.totals = {7 + place: Total(energy_j=of, quality=grade) for place, (of, grade) in enumerate(totals)}
+    assert cells(world, "/jobs")[4] == expected
+
+
+@pytest.mark.parametrize(("coverage", "said"), [(1.0, "40 %"), (0.5, "40 % known for 50 % of the time")])
+def test_how_busy_gpus_were_says_of_how_much_of_the_time_that_is_known(coverage: float, said: str) -> None:
+    world = busy()
+    world.store.totals[7] = Total(utilization=0.4, utilization_coverage=coverage)
+    assert cells(world, "/jobs/1")[-1] == said
+
+
+GPU_2 = replace(GPU, id="GPU-2", index=1)
+GPU_3 = replace(GPU, id="GPU-3", index=2)
+
+
+@pytest.mark.parametrize(
+    ("devices", "powers_w", "said"),
+    [
+        ([GPU, CPU], {GPU.id: 300.0, CPU.id: 100.0}, "GPUs draw 300 W Waiting"),
+        ([GPU, GPU_2, CPU], {GPU.id: 300.0, GPU_2.id: 100.0}, "GPUs draw 400 W Waiting"),
+        ([GPU, GPU_2, CPU], {GPU.id: 300.0}, "GPUs draw 300 W, without 1 GPU that does not tell"),
+        ([GPU, GPU_2, GPU_3], {GPU_3.id: 300.0}, "GPUs draw 300 W, without 2 GPUs that do not tell"),
+        ([*SLOTS, CPU], {GPU.id: 300.0}, "GPUs draw 300 W Waiting"),
+        ([GPU, GPU_2, CPU], {CPU.id: 100.0}, "power not known"),
+    ],
+)
+def test_what_the_gpus_draw_says_which_of_them_are_not_in_it(
+    devices: list[Device], powers_w: dict[str, float], said: str
+) -> None:
+    world = busy()
+    world.scheduler.devices, world.scheduler.powers_w = lambda: devices, lambda: powers_w
+    assert said in text_of(world.get("/").text)
+
+
+def test_what_a_budget_only_assumes_is_told_apart() -> None:
+    world, most = busy(), {Measure.KG_CO2E: 2.0}
+    rules = Budgets(projects={"vision": Budget(most=most), "speech": Budget(most=most)})
+    kept = BudgetKeeper(MemoryStore(), BudgetRules(budgets=rules), Options(gpu_power_w=300.0))
+    for name, used in (("vision", Amount(1.95, 0.1)), ("speech", Amount(1.0))):
+        owner, period = Owner(OwnerKind.PROJECT, name), period_of(PeriodKind.MONTH, NOW, UTC)
+        standing = Standing(owner=owner, budget=rules.projects[name], period=period, used={Measure.KG_CO2E: used})
+        kept.standings[owner] = standing
+    world.scheduler.kept_budgets = kept
+    text = text_of(world.get("/").text)
+    assert "1.95 of 2 used, 0.05 left; 0.1 of what was used is an estimate, for what was not measured" in text
+    assert text.count("is an estimate") == 1

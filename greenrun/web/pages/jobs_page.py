@@ -1,5 +1,6 @@
 """The list of jobs, as far as a visitor may see them, with filters, a page at a time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlencode
@@ -8,9 +9,11 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from greenrun.api.identity import Visitor
-from greenrun.api.job_models import JobOut
+from greenrun.api.job_models import JobOut, RunOut
 from greenrun.api.service import Service, ServiceDep
 from greenrun.api.visibility import hides_jobs, seen_jobs
+from greenrun.core.energy.ledger import sum_of_known
+from greenrun.core.energy.model import Quality, worst
 from greenrun.core.jobs.access import Viewer
 from greenrun.core.jobs.job import FINISHED, State
 from greenrun.web.overview_sections import reason_counts
@@ -60,6 +63,7 @@ def get_job_list(
     rows, has_more = _found(daemon, visitor, wanted, number) if visitor else ([], False)
     values = {
         "rows": rows,
+        "energies": {row.id: energy_of(row.runs) for row in rows},
         "wanted": wanted,
         "states": [*(each.value for each in State), "finished"],
         "before": wanted.link(number - 1) if number > 1 else None,
@@ -70,6 +74,11 @@ def get_job_list(
         "reasons": [] if visitor else reason_counts(daemon),
     }
     return page(request, "jobs.html", values, visitor=visitor)
+
+
+def energy_of(runs: Sequence[RunOut]) -> tuple[float | None, Quality]:
+    """Return the energy of all runs as far as it is known, and its worst grade: UNKNOWN if a part is missing."""
+    return sum_of_known(run.energy_j for run in runs), worst(run.energy_quality or Quality.UNKNOWN for run in runs)
 
 
 def _found(daemon: Service, visitor: Viewer, wanted: JobFilter, number: int) -> tuple[list[JobOut], bool]:
