@@ -48,20 +48,13 @@ def power_steps(entries: Sequence[Entry], runs: Sequence[Run]) -> list[PowerStep
 
     Slices of several devices may be cut at different instants: a step is what lies between two cuts of any of them.
     """
-    return _thinned(_joined(_pieces(entries, _devices(entries, runs))))
+    # What a run holds must be in its slices all the time, a part in those of its board. Processors need not: a run that
+    # used none of one for a while has no slice of it.
+    held: dict[int | None, set[str]] = {run.id: set(map(board_of, run.devices)) for run in runs}
+    return _thinned(_joined(_pieces(entries, held)))
 
 
-def _devices(entries: Sequence[Entry], runs: Sequence[Run]) -> Mapping[int | None, set[str]]:
-    """Return what each run has energy of; that of a part is in the slices of its board."""
-    found: defaultdict[int | None, set[str]] = defaultdict(set)
-    for run in runs:
-        found[run.id] |= {board_of(device) for device in run.devices}
-    for entry in entries:
-        found[entry.slice.run_id].add(entry.slice.device)
-    return found
-
-
-def _pieces(entries: Sequence[Entry], devices: Mapping[int | None, set[str]]) -> Iterator[PowerStep]:
+def _pieces(entries: Sequence[Entry], held: Mapping[int | None, set[str]]) -> Iterator[PowerStep]:
     """Yield what lies between two neighbouring cuts, where the energy of all devices is known."""
     waiting = sorted(
         (entry for entry in entries if entry.slice.end > entry.slice.start), key=lambda row: row.slice.start
@@ -76,7 +69,7 @@ def _pieces(entries: Sequence[Entry], devices: Mapping[int | None, set[str]]) ->
         told: defaultdict[int | None, set[str]] = defaultdict(set)
         for entry in active:
             told[entry.slice.run_id].add(entry.slice.device)
-        if active and all(told[run] == devices[run] for run in told):
+        if active and all(told[run] >= held.get(run, set()) for run in told):
             piece = _piece(active, start, end)
             if piece is not None:
                 yield piece

@@ -125,6 +125,14 @@ def test_the_power_of_some_of_a_job_s_devices_is_not_told_as_its_own(told: str) 
     assert steps_of(world) == ([] if told == "never" else [(0, 60, 110.0)])
 
 
+def test_a_run_that_uses_no_processor_for_a_while_has_a_power_all_the_same() -> None:
+    world = busy()
+    booked(world, GPU.id, 0, 180, 100.0)
+    booked(world, CPU.id, 0, 60, 10.0)
+    booked(world, CPU.id, 120, 180, None)
+    assert steps_of(world) == [(0, 60, 110.0), (60, 120, 100.0)]
+
+
 def test_a_run_on_a_part_of_a_gpu_has_the_power_that_is_booked_of_its_board() -> None:
     world = on_parts(SLOTS)
     booked(world, GPU.id, 0, 60, 50.0)
